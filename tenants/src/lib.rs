@@ -2,4 +2,5 @@
 //!
 //! This crate does no IO and reads no clock; whatever depends on time takes it as an argument.
 
+pub mod environment;
 pub mod id;

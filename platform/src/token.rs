@@ -1,0 +1,345 @@
+//! Bearer tokens: who calls, in which environment, with which scopes.
+//!
+//! For now one static development key signs them: JWT (RFC 7519) with HS256 (RFC 7515) by ring. No other algorithm is
+//! accepted, `none` least of all. A verified token is cached by its full text, so that the hot path neither hashes nor
+//! parses; its expiry is checked on every call, by the wall clock.
+
+use crate::openapi::{Description, Guard};
+use crate::problem::{Problem, codes};
+use axum::extract::{FromRef, FromRequestParts};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use tenants::environment::Mode;
+use tenants::id::{ClientId, EnvironmentId};
+
+/// Tokens longer than this are refused unread.
+const LONGEST: usize = 4096;
+/// How many verified tokens are kept.
+const CACHED: u64 = 10_000;
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claims {
+    /// The client that calls.
+    pub sub: ClientId,
+    /// The environment it may act in.
+    pub env: EnvironmentId,
+    /// The environment's home shard.
+    pub shard: i32,
+    /// The environment's mode.
+    pub mode: Mode,
+    /// What it may do.
+    pub scope: Scopes,
+    /// When the token ends, seconds since 1970.
+    pub exp: i64,
+    /// The token's own name, for the log.
+    pub jti: String,
+}
+
+/// Scopes such as `accounts:read`; on the wire one text, separated by spaces (RFC 6749 §3.3).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct Scopes(Vec<Box<str>>);
+
+impl Scopes {
+    /// Whether this one is among them.
+    #[must_use]
+    pub fn contains(&self, scope: &str) -> bool {
+        self.0.iter().any(|held| &**held == scope)
+    }
+}
+
+impl From<String> for Scopes {
+    fn from(text: String) -> Self {
+        text.split_ascii_whitespace().collect()
+    }
+}
+impl From<Scopes> for String {
+    fn from(scopes: Scopes) -> Self {
+        scopes.0.join(" ")
+    }
+}
+impl<'a> FromIterator<&'a str> for Scopes {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(scopes: I) -> Self {
+        Self(scopes.into_iter().map(Into::into).collect())
+    }
+}
+
+/// Why a token is not accepted. For the log: the caller learns only that it is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No `Authorization: Bearer …`.
+    #[error("there is no bearer token")]
+    Absent,
+    /// Not three parts of base64url, or not the JSON of a token.
+    #[error("the token is malformed")]
+    Malformed,
+    /// Signed by another algorithm, or not at all.
+    #[error("the token is not signed with HS256")]
+    Algorithm,
+    /// Not signed by our key.
+    #[error("the token's signature does not match")]
+    Signature,
+    /// Its end has passed.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// Issues and verifies tokens. Clones share the cache.
+#[derive(Clone)]
+pub struct Tokens {
+    key: Arc<hmac::Key>,
+    verified: moka::sync::Cache<Box<str>, Arc<Claims>, std::hash::RandomState>,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+#[derive(Deserialize)]
+struct JoseHeader {
+    alg: String,
+    #[serde(default)]
+    crit: Option<serde::de::IgnoredAny>,
+}
+
+impl Tokens {
+    /// With this key; at least 32 random bytes (RFC 7518 §3.2).
+    #[must_use]
+    pub fn new(key: &[u8]) -> Self {
+        Self {
+            key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)),
+            verified: moka::sync::Cache::new(CACHED),
+        }
+    }
+
+    /// A token with these claims.
+    #[must_use]
+    pub fn issue(&self, claims: &Claims) -> String {
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
+        // Claims are texts and numbers: they have a JSON form.
+        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).unwrap_or_default());
+        let mut token = format!("{header}.{claims}");
+        let signature = hmac::sign(&self.key, token.as_bytes());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        token
+    }
+
+    /// What the token says, if our key signed it and it has not ended.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Arc<Claims>, TokenError> {
+        let claims = match self.verified.get(token) {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.check(token)?);
+                self.verified.insert(token.into(), Arc::clone(&claims));
+                claims
+            }
+        };
+        if claims.exp > now.timestamp() {
+            return Ok(claims);
+        }
+        self.verified.invalidate(token);
+        Err(TokenError::Expired)
+    }
+
+    fn check(&self, token: &str) -> Result<Claims, TokenError> {
+        if token.len() > LONGEST {
+            return Err(TokenError::Malformed);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
+        let header: JoseHeader =
+            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
+        if header.alg != "HS256" || header.crit.is_some() {
+            return Err(TokenError::Algorithm);
+        }
+        hmac::verify(&self.key, signed.as_bytes(), &decode(signature)?).map_err(|_| TokenError::Signature)?;
+        serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed)
+    }
+}
+
+/// The scope of an operation, as a type; declare them with [`scopes!`](crate::scopes).
+pub trait ScopeName: Send + Sync + 'static {
+    /// The name in tokens, `resource:action`.
+    const NAME: &'static str;
+}
+
+/// Declares scopes: `scopes! { /// Read accounts. AccountsRead = "accounts:read"; }`, and `SCOPES`, their names.
+#[macro_export]
+macro_rules! scopes {
+    ($($(#[$doc:meta])+ $name:ident = $text:literal;)+) => {
+        $(
+            $(#[$doc])+
+            #[derive(Debug, Clone, Copy)]
+            pub struct $name;
+            impl $crate::token::ScopeName for $name {
+                const NAME: &'static str = $text;
+            }
+        )+
+        /// The names of the scopes declared here.
+        pub const SCOPES: &[&str] = &[$($text),+];
+    };
+}
+
+/// The bearer token of a request (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn unauthenticated(error: TokenError) -> Problem {
+    const ABSENT: HeaderValue = HeaderValue::from_static("Bearer");
+    const INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
+    let challenge = if error == TokenError::Absent { ABSENT } else { INVALID };
+    Problem::new(&codes::UNAUTHENTICATED).header(header::WWW_AUTHENTICATE, challenge).cause(error)
+}
+
+fn out_of_scope(scope: &'static str) -> Problem {
+    const CHALLENGE: HeaderValue = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+    Problem::new(&codes::INSUFFICIENT_SCOPE).header(header::WWW_AUTHENTICATE, CHALLENGE).arg("scope", scope)
+}
+
+/// The caller of an operation that needs the scope `S`: the first argument of its handler.
+#[derive(Debug, Clone)]
+pub struct Authorized<S> {
+    claims: Arc<Claims>,
+    scope: PhantomData<S>,
+}
+
+impl<S> Authorized<S> {
+    /// What the caller's token says.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.claims
+    }
+}
+
+impl<S: ScopeName> Guard for Authorized<S> {
+    fn describe(description: &mut Description) {
+        description.scope(S::NAME);
+        description.codes(&[
+            &codes::UNAUTHENTICATED,
+            &codes::INSUFFICIENT_SCOPE,
+            &codes::DATABASE_UNAVAILABLE,
+            &codes::DATABASE_BUSY,
+        ]);
+    }
+}
+
+impl<S, State> FromRequestParts<State> for Authorized<S>
+where
+    S: ScopeName,
+    State: Send + Sync,
+    Tokens: FromRef<State>,
+{
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let token = bearer(&parts.headers).ok_or_else(|| unauthenticated(TokenError::Absent))?;
+        let claims = Tokens::from_ref(state).verify(token, Utc::now()).map_err(unauthenticated)?;
+        if !claims.scope.contains(S::NAME) {
+            return Err(out_of_scope(S::NAME));
+        }
+        Ok(Self { claims, scope: PhantomData })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(NOW, 0).unwrap()
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            sub: ClientId::from_uuid(Uuid::from_u128(1)),
+            env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
+            shard: 3,
+            mode: Mode::Sandbox,
+            scope: "accounts:read transfers:write".to_owned().into(),
+            exp: NOW + 60,
+            jti: "j".to_owned(),
+        }
+    }
+
+    /// A token with another header, signed by the right key.
+    fn with_header(tokens: &Tokens, header: &str) -> String {
+        let issued = tokens.issue(&claims());
+        let claims = issued.split('.').nth(1).unwrap();
+        let signed = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(header));
+        let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&tokens.key, signed.as_bytes()));
+        format!("{signed}.{signature}")
+    }
+
+    #[test]
+    fn what_is_issued_is_verified_twice_the_same() {
+        let tokens = Tokens::new(&[7; 32]);
+        let token = tokens.issue(&claims());
+        for _ in 0..2 {
+            assert_eq!(*tokens.verify(&token, now()).unwrap(), claims());
+        }
+    }
+
+    #[test]
+    fn a_cached_token_still_expires() {
+        let tokens = Tokens::new(&[7; 32]);
+        let token = tokens.issue(&claims());
+        assert!(tokens.verify(&token, now()).is_ok());
+        assert_eq!(tokens.verify(&token, now() + chrono::Duration::seconds(60)), Err(TokenError::Expired));
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let tokens = Tokens::new(&[7; 32]);
+        let good = tokens.issue(&claims());
+        let (signed, signature) = good.rsplit_once('.').unwrap();
+        let (header, body) = signed.split_once('.').unwrap();
+        let other = URL_SAFE_NO_PAD
+            .encode(String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap().replace(":3", ":4"));
+        for (token, expected) in [
+            (Tokens::new(&[8; 32]).issue(&claims()), TokenError::Signature),
+            (format!("{header}.{other}.{signature}"), TokenError::Signature),
+            (format!("{signed}."), TokenError::Signature),
+            (with_header(&tokens, r#"{"alg":"none"}"#), TokenError::Algorithm),
+            (with_header(&tokens, r#"{"alg":"HS512"}"#), TokenError::Algorithm),
+            (with_header(&tokens, r#"{"alg":"RS256"}"#), TokenError::Algorithm),
+            (with_header(&tokens, r#"{"alg":"HS256","crit":["exp"]}"#), TokenError::Algorithm),
+            (with_header(&tokens, "{}"), TokenError::Malformed),
+            (signed.to_owned(), TokenError::Malformed),
+            (format!("{good}="), TokenError::Malformed),
+            ("x".repeat(LONGEST + 1), TokenError::Malformed),
+            (String::new(), TokenError::Malformed),
+        ] {
+            assert_eq!(tokens.verify(&token, now()), Err(expected), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_a_whole_word() {
+        let scopes = Scopes::from("accounts:read transfers:write".to_owned());
+        assert!(
+            scopes.contains("accounts:read")
+                && !scopes.contains("accounts")
+                && !scopes.contains("read transfers")
+        );
+    }
+}

@@ -1,7 +1,13 @@
 //! What both planes need and no banking word: problems, the tower stack, tokens, configuration, telemetry, databases.
 
+pub mod cache;
+pub mod config;
+pub mod drain;
+pub mod egress;
 pub mod http;
+pub mod layers;
 pub mod openapi;
 pub mod page;
 pub mod problem;
+pub mod telemetry;
 pub mod token;

@@ -1,0 +1,4 @@
+//! Integration tests of `platform`, one binary.
+
+mod http;
+mod process;

@@ -2,6 +2,8 @@
 
 pub mod cache;
 pub mod config;
+pub mod ctx;
+pub mod db;
 pub mod drain;
 pub mod egress;
 pub mod http;
@@ -9,5 +11,6 @@ pub mod layers;
 pub mod openapi;
 pub mod page;
 pub mod problem;
+pub mod random;
 pub mod telemetry;
 pub mod token;

@@ -7,6 +7,7 @@ pub mod db;
 pub mod drain;
 pub mod egress;
 pub mod http;
+pub mod idempotency;
 pub mod layers;
 pub mod openapi;
 pub mod page;

@@ -4,6 +4,8 @@
 //! accepted, `none` least of all. A verified token is cached by its full text, so that the hot path neither hashes nor
 //! parses; its expiry is checked on every call, by the wall clock.
 
+use crate::ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope};
+use crate::layers::RequestId;
 use crate::openapi::{Description, Guard};
 use crate::problem::{Problem, codes};
 use axum::extract::{FromRef, FromRequestParts};
@@ -11,7 +13,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 use std::marker::PhantomData;
@@ -214,9 +216,34 @@ fn out_of_scope(scope: &'static str) -> Problem {
     Problem::new(&codes::INSUFFICIENT_SCOPE).header(header::WWW_AUTHENTICATE, CHALLENGE).arg("scope", scope)
 }
 
-/// The caller of an operation that needs the scope `S`: the first argument of its handler.
+/// What the check of a caller needs, part of a router's state by `FromRef`. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Access(Arc<Checks>);
+
+#[derive(Debug)]
+struct Checks {
+    tokens: Tokens,
+    clock: Clock,
+}
+
+impl Access {
+    /// Callers with these tokens; ends of tokens are judged by this clock.
+    #[must_use]
+    pub fn new(tokens: Tokens, clock: Clock) -> Self {
+        Self(Arc::new(Checks { tokens, clock }))
+    }
+
+    /// The tokens, for who issues some.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+}
+
+/// The caller of an operation that needs the scope `S`: the first argument of its handler. It is the request's [`Ctx`].
 #[derive(Debug, Clone)]
 pub struct Authorized<S> {
+    ctx: Ctx,
     claims: Arc<Claims>,
     scope: PhantomData<S>,
 }
@@ -226,6 +253,13 @@ impl<S> Authorized<S> {
     #[must_use]
     pub fn claims(&self) -> &Claims {
         &self.claims
+    }
+}
+
+impl<S> std::ops::Deref for Authorized<S> {
+    type Target = Ctx;
+    fn deref(&self) -> &Ctx {
+        &self.ctx
     }
 }
 
@@ -245,16 +279,26 @@ impl<S, State> FromRequestParts<State> for Authorized<S>
 where
     S: ScopeName,
     State: Send + Sync,
-    Tokens: FromRef<State>,
+    Access: FromRef<State>,
 {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
+        let Checks { tokens, clock } = &*Access::from_ref(state).0;
         let token = bearer(&parts.headers).ok_or_else(|| unauthenticated(TokenError::Absent))?;
-        let claims = Tokens::from_ref(state).verify(token, Utc::now()).map_err(unauthenticated)?;
+        let claims = tokens.verify(token, clock.now()).map_err(unauthenticated)?;
         if !claims.scope.contains(S::NAME) {
             return Err(out_of_scope(S::NAME));
         }
-        Ok(Self { claims, scope: PhantomData })
+        let request_id =
+            parts.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
+        let ctx = Ctx {
+            scope: Scope::new(claims.shard, claims.env.uuid()),
+            mode: claims.mode,
+            actor: Actor::Client(claims.sub),
+            request_id,
+            clock: EnvironmentClock::new(clock.clone(), TimeDelta::zero()),
+        };
+        Ok(Self { ctx, claims, scope: PhantomData })
     }
 }
 

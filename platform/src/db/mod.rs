@@ -192,7 +192,8 @@ impl Db {
     async fn enter(&self, tx: &DatabaseTransaction, scope: Scope) -> Result<(), DbErr> {
         if self.0.backend == Backend::Postgres {
             // SET takes no parameter; a uuid's text holds hexadecimal digits and hyphens only.
-            tx.execute_unprepared(&format!("SET LOCAL app.environment = '{}'", scope.id.hyphenated())).await?;
+            tx.execute_unprepared(&format!("SET LOCAL app.environment = '{}'", scope.id.hyphenated()))
+                .await?;
         }
         Ok(())
     }
@@ -237,7 +238,10 @@ impl Deref for Tx {
 }
 
 fn immediate() -> TransactionOptions {
-    TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() }
+    TransactionOptions {
+        sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+        ..Default::default()
+    }
 }
 
 fn options(url: &str, max_connections: u32) -> ConnectOptions {

@@ -204,10 +204,10 @@ fn log(carried: &Carried, request_id: &str, meters: &Meters) {
     let (method, route) = (&meters.method, &*meters.route);
     if code.status >= 500 {
         metrics::counter!("http_problems_total", "code" => code.name).increment(1);
-        let cause = carried.cause().map(|cause| chain(cause)).unwrap_or_default();
+        let cause = carried.cause().map(chain).unwrap_or_default();
         tracing::error!(code = code.name, cause, request_id, %method, route, "a request failed");
     } else if tracing::enabled!(tracing::Level::DEBUG) {
-        let cause = carried.cause().map(|cause| chain(cause)).unwrap_or_default();
+        let cause = carried.cause().map(chain).unwrap_or_default();
         tracing::debug!(code = code.name, cause, request_id, "a request was refused");
     }
 }

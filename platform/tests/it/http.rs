@@ -5,11 +5,12 @@ use axum::extract::{FromRef, State};
 use axum::http::{Request, Response, StatusCode, header};
 use axum::{Router, http};
 use http_body_util::BodyExt;
+use platform::ctx::Clock;
 use platform::http::{Json, Path, Query};
 use platform::layers::{self, HttpConfig, RequestId};
 use platform::page::PageQuery;
 use platform::problem::{Catalogue, Language, Problem, codes};
-use platform::token::{Authorized, Claims, Tokens};
+use platform::token::{Access, Authorized, Claims, Tokens};
 use platform::{openapi, operation};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -42,13 +43,13 @@ static DOMAIN: platform::problem::Domain = platform::problem::Domain {
 
 #[derive(Clone)]
 struct App {
-    tokens: Tokens,
+    access: Access,
     begun: Arc<Notify>,
 }
 
-impl FromRef<App> for Tokens {
+impl FromRef<App> for Access {
     fn from_ref(app: &App) -> Self {
-        app.tokens.clone()
+        app.access.clone()
     }
 }
 
@@ -99,7 +100,8 @@ struct Harness {
 }
 
 fn harness(config: &HttpConfig) -> Harness {
-    let app = App { tokens: Tokens::new(&[1; 32]), begun: Arc::new(Notify::new()) };
+    let app =
+        App { access: Access::new(Tokens::new(&[1; 32]), Clock::system()), begun: Arc::new(Notify::new()) };
     let catalogue = Arc::new(Catalogue::new(config.language, &[&DOMAIN]).unwrap());
     let (router, document) = OpenApiRouter::new()
         .routes(operation!(thing_create, &THING_BROKEN))
@@ -117,7 +119,7 @@ fn harness(config: &HttpConfig) -> Harness {
 
 impl Harness {
     fn token(&self, scope: &str) -> String {
-        let token = self.app.tokens.issue(&Claims {
+        let token = self.app.access.tokens().issue(&Claims {
             sub: ClientId::from_uuid(Uuid::from_u128(1)),
             env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
             shard: 0,

@@ -1,4 +1,5 @@
 //! Integration tests of `platform`, one binary.
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 mod http;
 mod process;

@@ -1,11 +1,14 @@
 //! Stopping without dropping requests: `/readyz` turns 503, new connections are refused, those in flight finish.
 
 use axum::Router;
-use axum::serve::ListenerExt;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 /// How a process stops.
@@ -71,7 +74,11 @@ impl Drain {
     }
 }
 
-/// Serves until the drain has begun and what was in flight is done.
+/// How long a connection may take to send the head of a request: longer than any honest caller needs, short enough that
+/// slow ones do not gather (hyper has no limit of its own).
+const HEAD_LIMIT: Duration = Duration::from_secs(15);
+
+/// Serves until the drain has begun and what was in flight is done. HTTP/1.1; the load balancer in front has the rest.
 ///
 /// # Errors
 /// `TimedOut` when requests were still in flight at the limit; they were cut off.
@@ -81,22 +88,70 @@ pub async fn serve(
     drain: &Drain,
     config: &DrainConfig,
 ) -> io::Result<()> {
-    // Answers are small and whole: waiting for more to send (Nagle) would only delay them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY was refused");
-        }
-    });
+    let service = TowerToHyperService::new(router);
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
     let stop = CancellationToken::new();
-    let server = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
-    let limit = async {
+    let mut connections = JoinSet::new();
+    let notice = async {
         drain.begun().await;
         tokio::time::sleep(Duration::from_millis(config.notice_ms)).await;
-        stop.cancel();
-        tokio::time::sleep(Duration::from_millis(config.limit_ms)).await;
     };
-    tokio::select! {
-        served = server => served,
-        () = limit => Err(io::Error::new(io::ErrorKind::TimedOut, "requests in flight were cut off at the drain's limit")),
+    tokio::pin!(notice);
+    loop {
+        let stream = tokio::select! {
+            stream = accept(&listener) => stream,
+            () = &mut notice => break,
+            // Forgets those that ended.
+            Some(_) = connections.join_next() => continue,
+        };
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        connections.spawn(connected(connection, stop.clone()));
+    }
+    drop(listener);
+    stop.cancel();
+    let all = async { while connections.join_next().await.is_some() {} };
+    let limit = Duration::from_millis(config.limit_ms);
+    let in_time = tokio::time::timeout(limit, all).await;
+    in_time.map_err(|_| {
+        io::Error::new(io::ErrorKind::TimedOut, "requests in flight were cut off at the drain's limit")
+    })
+}
+
+/// One connection until its end, or until the answer in flight once `stop` is called.
+async fn connected(
+    connection: http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>,
+    stop: CancellationToken,
+) {
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        // The caller went away, or sent no HTTP: its affair.
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// The next connection. Running out of file descriptors is no reason to end: the next one is tried a moment later.
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small and whole: waiting for more to send (Nagle) would only delay them.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY was refused");
+                }
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
     }
 }

@@ -234,6 +234,18 @@ impl Operation {
     pub fn is_public(&self) -> bool {
         self.scopes.is_empty()
     }
+
+    /// Whether a request of this method and path is for this operation.
+    #[must_use]
+    pub fn serves(&self, method: &str, path: &str) -> bool {
+        let mut segments = path.split('/');
+        let fits = self.path.split('/').all(|template| {
+            segments.next().is_some_and(|segment| {
+                template == segment || (template.starts_with('{') && !segment.is_empty())
+            })
+        });
+        self.method == method && fits && segments.next().is_none()
+    }
 }
 
 /// Every operation of a document, by path.

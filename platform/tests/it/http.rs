@@ -131,8 +131,21 @@ impl Harness {
         format!("Bearer {token}")
     }
 
+    /// The answer to a request. A problem of a known operation has to be one that the document lists for it.
     async fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> Response<Body> {
-        self.router.clone().oneshot(request.body(body.into()).unwrap()).await.unwrap()
+        let request = request.body(body.into()).unwrap();
+        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        if parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json") {
+            let problem: Value = serde_json::from_slice(&body).unwrap();
+            let operations = openapi::operations(&self.document);
+            if let Some(operation) = operations.iter().find(|operation| operation.serves(&method, &path)) {
+                let listed = operation.codes.iter().any(|code| problem["code"] == **code);
+                assert!(listed, "{} does not list {}", operation.operation_id, problem["code"]);
+            }
+        }
+        Response::from_parts(parts, Body::from(body))
     }
 
     /// A request with a good token.

@@ -14,4 +14,6 @@ pub mod page;
 pub mod problem;
 pub mod random;
 pub mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod token;

@@ -16,9 +16,12 @@
 //!
 //! After an error of `commit` the outcome is unknown: look before acting again.
 
+pub mod cluster;
 mod config;
 pub mod error;
+mod migrate;
 mod retry;
+pub mod schema;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -31,9 +34,13 @@ use sea_orm::{
 
 pub use config::{DatabaseConfig, Role};
 pub use error::{is_conflict, is_unavailable, is_unique_violation};
+pub use migrate::{Migrations, StartError};
 pub use retry::retry;
 
 use crate::ctx::Scope;
+
+/// What a superuser runs once in a PostgreSQL database before its first migration: `platform/sql/roles.sql`.
+pub const ROLES_SQL: &str = include_str!("../../sql/roles.sql");
 
 /// Pool sizes of the roles that do not serve requests.
 const WORKER_CONNECTIONS: u32 = 4;

@@ -1,5 +1,7 @@
 //! Integration tests of `platform`, one binary.
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod cluster;
+mod db;
 mod http;
 mod process;

@@ -315,3 +315,34 @@ async fn probe_ready(_: Public, State(probed): State<Probed>) -> (StatusCode, Js
 async fn probe_metrics(_: Public, State(probed): State<Probed>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], probed.metrics.render()).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::EgressConfig;
+    use opentelemetry::trace::Tracer;
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn traces_reach_an_allowed_receiver_and_no_other() {
+        let (sent, mut received) = mpsc::unbounded_channel();
+        let receiver = axum::Router::new().fallback(async move |uri: axum::http::Uri| {
+            sent.send(uri.path().to_owned()).unwrap();
+        });
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let host = listener.local_addr().unwrap().to_string();
+        let url = format!("http://{host}/v1/traces");
+        let server = tokio::spawn(async move { axum::serve(listener, receiver).await });
+
+        let denied = exporter("test", &url, &Egress::new(&EgressConfig::default()).unwrap());
+        assert!(matches!(denied, Err(TelemetryError::Otlp(error)) if error.to_string().contains(&host)));
+
+        let egress = Egress::new(&EgressConfig { allow: vec![host], ..EgressConfig::default() }).unwrap();
+        let provider = exporter("test", &url, &egress).unwrap();
+        provider.tracer("test").in_span("work", |_| ());
+        tokio::task::spawn_blocking(move || provider.shutdown()).await.unwrap().unwrap();
+        assert_eq!(received.recv().await.as_deref(), Some("/v1/traces"));
+        server.abort();
+    }
+}

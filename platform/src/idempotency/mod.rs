@@ -14,7 +14,7 @@
 mod store;
 pub mod system;
 
-pub use store::Entity;
+pub use store::{Entity, MIGRATION};
 
 use crate::ctx::Ctx;
 use crate::db::{self, Backend, Tx};

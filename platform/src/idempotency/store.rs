@@ -2,10 +2,29 @@
 
 use super::Key;
 use crate::ctx::{Ctx, Scope};
-use crate::db::Tx;
+use crate::db::schema::{Migration, Privilege, Table};
+use crate::db::{Role, Tx};
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{Set, TryInsertResult};
+use sea_orm_migration::schema::{binary, string, timestamp_with_time_zone, uuid};
+
+/// Makes the table. Rows are never changed; the worker forgets the old ones.
+pub const MIGRATION: Migration = Migration::new("m0002_platform_idempotency", || {
+    vec![
+        Table::of_scope("idempotency")
+            .column(string("actor"))
+            .column(string("route"))
+            .column(string("key"))
+            .column(binary("body_hash"))
+            .column(uuid("resource_id"))
+            .column(timestamp_with_time_zone("created_at"))
+            .key(&["actor", "route", "key"])
+            .shard_index_where(&["created_at"], "created_at IS NOT NULL")
+            .grant(Role::App, &[Privilege::Select, Privilege::Insert])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
+    ]
+});
 
 /// A key that was used, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]

@@ -4,4 +4,5 @@
 mod cluster;
 mod db;
 mod http;
+mod idempotency;
 mod process;

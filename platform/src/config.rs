@@ -5,6 +5,7 @@
 //! spelling mistake, and the value that was meant is missing. All types carry `#[serde(deny_unknown_fields)]`.
 
 use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -145,6 +146,42 @@ impl Layers {
         let strongest = self.0.iter().rev().find(|(_, table)| has(table).is_some());
         strongest.map_or(Source::Defaults, |(source, _)| source.clone())
     }
+
+    fn merged(&self) -> Table {
+        let mut merged = Table::new();
+        for (_, layer) in &self.0 {
+            merge(&mut merged, layer);
+        }
+        merged
+    }
+
+    /// serde's error with its key and where that came from.
+    fn named(&self, error: &serde_path_to_error::Error<toml::de::Error>) -> ConfigError {
+        use serde_path_to_error::Segment;
+        let mut path: Vec<String> = error
+            .path()
+            .iter()
+            .filter_map(|segment| match segment {
+                Segment::Map { key } => Some(key.clone()),
+                Segment::Seq { index } => Some(index.to_string()),
+                Segment::Enum { .. } | Segment::Unknown => None,
+            })
+            .collect();
+        let message = error.inner().message();
+        let field = message.split('`').nth(1).unwrap_or_default().to_owned();
+        let dotted = |path: &[String]| path.join(".");
+        if message.starts_with("unknown field") {
+            if path.last() != Some(&field) {
+                path.push(field);
+            }
+            return ConfigError::UnknownKey { key: dotted(&path), origin: self.origin(&path) };
+        }
+        if message.starts_with("missing field") {
+            path.push(field);
+            return ConfigError::Missing { key: dotted(&path) };
+        }
+        ConfigError::Type { key: dotted(&path), origin: self.origin(&path), reason: message.to_owned() }
+    }
 }
 
 /// Reads the configuration from the defaults, this file and these variables (`std::env::vars()`).
@@ -157,31 +194,45 @@ pub fn load<C: Config>(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<C, ConfigError> {
     let defaults = table(C::DEFAULTS, Source::Defaults)?;
-    let mut layers = vec![(Source::Defaults, defaults.clone())];
+    let mut layers = Layers(vec![(Source::Defaults, defaults.clone())]);
     if let Some(file) = file {
         let unreadable = |error| ConfigError::Unreadable { file: file.to_owned(), error };
         let source = Source::File(file.to_owned());
-        layers.push((source.clone(), table(&std::fs::read_to_string(file).map_err(unreadable)?, source)?));
+        let text = std::fs::read_to_string(file).map_err(unreadable)?;
+        layers.0.push((source.clone(), table(&text, source)?));
     }
-    for (name, value) in variables {
-        let Some(key) = name.strip_prefix(PREFIX).filter(|_| !RESERVED.contains(&name.as_str())) else {
-            continue;
-        };
+    let variables = variables.into_iter().filter_map(|(name, value)| {
+        let key = name.strip_prefix(PREFIX).filter(|_| !RESERVED.contains(&name.as_str()))?;
         let key: Vec<String> = key.split("__").map(str::to_lowercase).collect();
-        layers.push((Source::Variable(name), variable(&key, &value, &defaults)));
+        Some((name, (key, value)))
+    });
+    let variables: BTreeMap<String, (Vec<String>, String)> = variables.collect();
+    for (name, (key, value)) in &variables {
+        layers.0.push((Source::Variable(name.clone()), nested(key, guessed(key, value, &defaults))));
     }
-    let mut merged = Table::new();
-    for (_, layer) in &layers {
-        merge(&mut merged, layer);
-    }
-    let config: C = serde_path_to_error::deserialize(Value::Table(merged))
-        .map_err(|error| named(&error, &Layers(layers.clone())))?;
+    let mut texts = BTreeSet::new();
+    let config: C = loop {
+        let error = match serde_path_to_error::deserialize(Value::Table(layers.merged())) {
+            Ok(config) => break config,
+            Err(error) => layers.named(&error),
+        };
+        // Digits may be meant as a text, which only the type knows: a second try, once for each variable.
+        let ConfigError::Type { origin: Source::Variable(name), .. } = &error else { return Err(error) };
+        let Some((key, value)) = variables.get(name).filter(|_| texts.insert(name.clone())) else {
+            return Err(error);
+        };
+        let text = nested(key, Value::String(value.clone()));
+        for (source, table) in &mut layers.0 {
+            if *source == Source::Variable(name.clone()) {
+                *table = text.clone();
+            }
+        }
+    };
     let mut faults = Faults::default();
     config.check(&mut faults);
     if faults.0.is_empty() {
         return Ok(config);
     }
-    let layers = Layers(layers);
     let refused = faults.0.into_iter().map(|(key, reason)| {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         Refused { source: layers.origin(&path), key, reason }
@@ -193,19 +244,20 @@ fn table(text: &str, origin: Source) -> Result<Table, ConfigError> {
     text.parse().map_err(|error| ConfigError::Syntax { origin, error: Box::new(error) })
 }
 
-/// The table with one variable's value: a text where the default is a text, else TOML if it is that, else a text.
-fn variable(key: &[String], value: &str, defaults: &Table) -> Table {
-    let default = key
-        .iter()
-        .skip(1)
-        .fold(key.first().and_then(|part| defaults.get(part)), |value, part| value?.get(part));
-    let text = || Value::String(value.to_owned());
+/// A variable's value: a text where the default is a text, else TOML if it is that, else a text.
+fn guessed(key: &[String], value: &str, defaults: &Table) -> Value {
+    let (first, rest) = key.split_first().map_or(("", key), |(first, rest)| (first.as_str(), rest));
+    let default = rest.iter().fold(defaults.get(first), |value, part| value?.get(part));
     let read = || format!("v = {value}").parse::<Table>().ok()?.remove("v");
-    let mut value = if default.is_some_and(Value::is_str) { text() } else { read().unwrap_or_else(text) };
-    for part in key.iter().skip(1).rev() {
-        value = Value::Table(Table::from_iter([(part.clone(), value)]));
-    }
-    key.first().map(|part| Table::from_iter([(part.clone(), value)])).unwrap_or_default()
+    let text = || Value::String(value.to_owned());
+    if default.is_some_and(Value::is_str) { text() } else { read().unwrap_or_else(text) }
+}
+
+/// The table that holds this value under this key.
+fn nested(key: &[String], value: Value) -> Table {
+    let value =
+        key.iter().rev().fold(value, |value, part| Value::Table(Table::from_iter([(part.clone(), value)])));
+    if let Value::Table(table) = value { table } else { Table::new() }
 }
 
 /// Tables are merged; everything else, lists too, is replaced.
@@ -218,34 +270,6 @@ fn merge(into: &mut Table, from: &Table) {
             }
         }
     }
-}
-
-/// serde's error with its key and where that came from.
-fn named(error: &serde_path_to_error::Error<toml::de::Error>, layers: &Layers) -> ConfigError {
-    use serde_path_to_error::Segment;
-    let mut path: Vec<String> = error
-        .path()
-        .iter()
-        .filter_map(|segment| match segment {
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Seq { index } => Some(index.to_string()),
-            Segment::Enum { .. } | Segment::Unknown => None,
-        })
-        .collect();
-    let message = error.inner().message();
-    let field = message.split('`').nth(1).unwrap_or_default().to_owned();
-    let dotted = |path: &[String]| path.join(".");
-    if message.starts_with("unknown field") {
-        if path.last() != Some(&field) {
-            path.push(field);
-        }
-        return ConfigError::UnknownKey { key: dotted(&path), origin: layers.origin(&path) };
-    }
-    if message.starts_with("missing field") {
-        path.push(field);
-        return ConfigError::Missing { key: dotted(&path) };
-    }
-    ConfigError::Type { key: dotted(&path), origin: layers.origin(&path), reason: message.to_owned() }
 }
 
 #[cfg(test)]
@@ -311,6 +335,7 @@ mod tests {
         );
         assert_eq!(sample.key, None);
         assert_eq!(read("", &[("TAMBO_KEY", "plain text")]).unwrap().key.as_deref(), Some("plain text"));
+        assert_eq!(read("", &[("TAMBO_KEY", "123")]).unwrap().key.as_deref(), Some("123"));
         assert_eq!(read("", &[("TAMBO_HOSTS", "[\"b\", \"c\"]")]).unwrap().hosts, ["b", "c"]);
     }
 

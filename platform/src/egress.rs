@@ -3,6 +3,7 @@
 //! Nothing is allowed by default, this machine's own addresses included. Redirects are not followed: the place they lead
 //! to was not asked for. Plain HTTP is for this machine only.
 
+use crate::config::Faults;
 use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -25,6 +26,17 @@ pub struct EgressConfig {
 impl Default for EgressConfig {
     fn default() -> Self {
         Self { allow: Vec::new(), connect_timeout_ms: 5_000, timeout_ms: 30_000 }
+    }
+}
+
+impl EgressConfig {
+    /// Adds what is wrong, as keys of the table `at`.
+    pub fn check(&self, at: &str, faults: &mut Faults) {
+        for entry in self.allow.iter().filter(|entry| Allowed::parse(entry).is_none()) {
+            faults.add(format!("{at}.allow"), format!("hold `host`, `host:port` or `host:*`, not `{entry}`"));
+        }
+        faults.unless(self.connect_timeout_ms > 0, &format!("{at}.connect_timeout_ms"), "be at least 1");
+        faults.unless(self.timeout_ms > 0, &format!("{at}.timeout_ms"), "be at least 1");
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a process says of itself: logs (JSON or for people), traces by OTLP if asked, metrics, and whether it is well.
 
+use crate::config::Faults;
 use crate::drain::Drain;
 use crate::egress::Egress;
 use crate::http::Json;
@@ -50,6 +51,16 @@ pub struct TelemetryConfig {
 impl Default for TelemetryConfig {
     fn default() -> Self {
         Self { format: Format::Pretty, filter: "info".to_owned(), otlp_endpoint: None }
+    }
+}
+
+impl TelemetryConfig {
+    /// Adds what is wrong, as keys of the table `at`.
+    pub fn check(&self, at: &str, faults: &mut Faults) {
+        if let Err(error) = EnvFilter::try_new(&self.filter) {
+            faults
+                .add(format!("{at}.filter"), format!("be directives such as `info,platform=debug`: {error}"));
+        }
     }
 }
 

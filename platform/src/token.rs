@@ -115,7 +115,10 @@ struct JoseHeader {
 }
 
 impl Tokens {
-    /// With this key; at least 32 random bytes (RFC 7518 §3.2).
+    /// The shortest key that is fit, in bytes (RFC 7518 §3.2). Whoever reads a key from a configuration checks it.
+    pub const SHORTEST_KEY: usize = 32;
+
+    /// With this key: at least [`Tokens::SHORTEST_KEY`] random bytes.
     #[must_use]
     pub fn new(key: &[u8]) -> Self {
         Self {

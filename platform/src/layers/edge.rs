@@ -202,8 +202,8 @@ fn headers(headers: &mut HeaderMap, id: &str) {
 fn log(carried: &Carried, request_id: &str, meters: &Meters) {
     let code = carried.code();
     let (method, route) = (&meters.method, &*meters.route);
+    metrics::counter!("http_problems_total", "code" => code.name).increment(1);
     if code.status >= 500 {
-        metrics::counter!("http_problems_total", "code" => code.name).increment(1);
         let cause = carried.cause().map(chain).unwrap_or_default();
         tracing::error!(code = code.name, cause, request_id, %method, route, "a request failed");
     } else if tracing::enabled!(tracing::Level::DEBUG) {

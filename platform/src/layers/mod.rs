@@ -9,6 +9,7 @@ mod guard;
 
 pub use edge::RequestId;
 
+use crate::config::Faults;
 use crate::http::BodyLimit;
 use crate::problem::{Catalogue, Language, Problem, codes};
 use axum::extract::DefaultBodyLimit;
@@ -46,6 +47,16 @@ impl Default for HttpConfig {
             compress_from_bytes: 1024,
             language: Language::En,
         }
+    }
+}
+
+impl HttpConfig {
+    /// Adds what is wrong, as keys of the table `at`.
+    pub fn check(&self, at: &str, faults: &mut Faults) {
+        faults.unless(self.timeout_ms > 0, &format!("{at}.timeout_ms"), "be at least 1");
+        faults.unless(self.body_limit_bytes > 0, &format!("{at}.body_limit_bytes"), "be at least 1");
+        let permits = (1..=Semaphore::MAX_PERMITS).contains(&self.in_flight_limit);
+        faults.unless(permits, &format!("{at}.in_flight_limit"), "be at least 1");
     }
 }
 

@@ -57,6 +57,8 @@ mod tests {
     fn the_text_of_a_database_error_stays_private() {
         let problem = Problem::from(DbErr::Custom("secret".to_owned()));
         assert_eq!(problem.code(), &codes::INTERNAL);
+        assert_eq!(problem.to_string(), "internal");
+        assert!(db::error::cause(&problem).is_some(), "retry looks for it there");
         let body = super::super::Carried(std::sync::Arc::from(problem.0)).body(None, None);
         assert!(!String::from_utf8(body).unwrap().contains("secret"));
     }

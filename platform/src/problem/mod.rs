@@ -291,6 +291,20 @@ impl Problem {
     }
 }
 
+impl std::fmt::Display for Problem {
+    /// The code only: what else there is to say is either localised or private.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.code.name)
+    }
+}
+
+impl Error for Problem {
+    /// The private cause, so that [`db::retry`](crate::db::retry) finds the database's error in it.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.cause.as_deref().map(|cause| cause as &(dyn Error + 'static))
+    }
+}
+
 impl From<&'static Code> for Problem {
     fn from(code: &'static Code) -> Self {
         Self::new(code)

@@ -4,6 +4,7 @@
 //! processes of the machine: the first starts it, it stops itself ten minutes after the last use. If
 //! `TAMBO_TEST_POSTGRES_URL` is set (the superuser's URL of a throw-away cluster), that one is used.
 
+pub mod http;
 mod shared;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

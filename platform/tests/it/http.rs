@@ -1,15 +1,16 @@
 //! The tower stack, the extractors and the token check, through a whole router.
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRef, State};
-use axum::http::{Request, Response, StatusCode, header};
-use axum::{Router, http};
+use axum::http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use platform::ctx::Clock;
 use platform::http::{Json, Path, Query};
 use platform::layers::{self, HttpConfig, RequestId};
 use platform::page::PageQuery;
 use platform::problem::{Catalogue, Language, Problem, codes};
+use platform::testing::http::{Answer, Api};
 use platform::token::{Access, Authorized, Claims, Tokens};
 use platform::{openapi, operation};
 use serde_json::{Value, json};
@@ -94,7 +95,7 @@ async fn panics(_: openapi::Public) -> Json<Value> {
 }
 
 struct Harness {
-    router: Router,
+    api: Api,
     document: utoipa::openapi::OpenApi,
     app: App,
 }
@@ -114,12 +115,13 @@ fn harness(config: &HttpConfig) -> Harness {
         .split_for_parts();
     let document = openapi::document(document, "Test", "1.0.0");
     let router = router.merge(openapi::router(document.clone()));
-    Harness { router: layers::apply(router, config, catalogue), document, app }
+    let api = Api::new(layers::apply(router, config, catalogue), &document);
+    Harness { api, document, app }
 }
 
 impl Harness {
     fn token(&self, scope: &str) -> String {
-        let token = self.app.access.tokens().issue(&Claims {
+        self.app.access.tokens().issue(&Claims {
             sub: ClientId::from_uuid(Uuid::from_u128(1)),
             env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
             shard: 0,
@@ -127,50 +129,18 @@ impl Harness {
             scope: scope.to_owned().into(),
             exp: i64::MAX,
             jti: "t".to_owned(),
-        });
-        format!("Bearer {token}")
-    }
-
-    /// The answer to a request. A problem of a known operation has to be one that the document lists for it.
-    async fn send(&self, request: http::request::Builder, body: impl Into<Body>) -> Response<Body> {
-        let request = request.body(body.into()).unwrap();
-        let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
-        let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        if parts.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind == "application/problem+json") {
-            let problem: Value = serde_json::from_slice(&body).unwrap();
-            let operations = openapi::operations(&self.document);
-            if let Some(operation) = operations.iter().find(|operation| operation.serves(&method, &path)) {
-                let listed = operation.codes.iter().any(|code| problem["code"] == **code);
-                assert!(listed, "{} does not list {}", operation.operation_id, problem["code"]);
-            }
-        }
-        Response::from_parts(parts, Body::from(body))
+        })
     }
 
     /// A request with a good token.
-    async fn get(&self, path: &str) -> Response<Body> {
-        let token = self.token("things:read");
-        self.send(Request::get(path).header(header::AUTHORIZATION, token), Body::empty()).await
+    async fn get(&self, path: &str) -> Answer {
+        self.api.get(path).token(&self.token("things:read")).send().await
     }
 
-    async fn post(&self, body: impl Into<Body>) -> Response<Body> {
-        let request = Request::post("/v1/things").header(header::AUTHORIZATION, self.token("things:write"));
-        self.send(request.header(header::CONTENT_TYPE, "application/json"), body).await
+    async fn post(&self, body: impl Into<Body>) -> Answer {
+        let call = self.api.request(Method::POST, "/v1/things").token(&self.token("things:write"));
+        call.header("content-type", "application/json").body(body).send().await
     }
-}
-
-async fn bytes(response: Response<Body>) -> Vec<u8> {
-    response.into_body().collect().await.unwrap().to_bytes().to_vec()
-}
-
-/// The problem of an answer: its status has to be the answer's.
-async fn problem(response: Response<Body>) -> Value {
-    assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
-    let status = response.status().as_u16();
-    let problem: Value = serde_json::from_slice(&bytes(response).await).unwrap();
-    assert_eq!(problem["status"], status, "{problem}");
-    problem
 }
 
 #[tokio::test]
@@ -181,16 +151,13 @@ async fn a_problem_is_told_in_the_callers_language_with_its_request_id() {
         ("pt-BR", "Quebrado", "A coisa x está quebrada."),
         ("fr", "Broken", "Thing x is broken."),
     ] {
-        let request = Request::post("/v1/things")
-            .header(header::AUTHORIZATION, harness.token("things:write"))
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT_LANGUAGE, language)
-            .header("x-request-id", "mine-7");
-        let response = harness.send(request, r#"{"name":"x"}"#).await;
-        assert_eq!(response.headers()["x-request-id"], "mine-7");
-        let tag = response.headers()[header::CONTENT_LANGUAGE].clone();
+        let call =
+            harness.api.post("/v1/things", &json!({"name": "x"})).token(&harness.token("things:write"));
+        let response = call.header("accept-language", language).header("x-request-id", "mine-7").send().await;
+        assert_eq!(response.header("x-request-id"), Some("mine-7"));
+        let tag = &response.headers[header::CONTENT_LANGUAGE];
         assert_eq!(tag, if language == "fr" { "en" } else { &language[..2] });
-        let problem = problem(response).await;
+        let problem = response.is_problem("thing_broken", language);
         assert_eq!(problem["type"], "/problems/thing_broken");
         assert_eq!((&problem["title"], &problem["detail"]), (&json!(title), &json!(detail)));
         assert_eq!(problem["request_id"], "mine-7");
@@ -203,27 +170,25 @@ async fn what_axum_would_answer_with_text_is_a_problem() {
     let harness = harness(&HttpConfig { body_limit_bytes: 64, ..HttpConfig::default() });
     let json = "application/json";
     for (method, path, kind, body, code, pointer) in [
-        ("GET", "/nowhere", json, "", "not_found", ""),
-        ("DELETE", "/v1/things", json, "", "method_not_allowed", ""),
-        ("POST", "/v1/things", "text/plain", "{}", "unsupported_media_type", ""),
-        ("POST", "/v1/things", json, "{", "malformed_json", ""),
-        ("POST", "/v1/things", json, "{}", "invalid_field", "/name"),
-        ("POST", "/v1/things", json, r#"{"name":"x","nme":1}"#, "invalid_field", "/nme"),
-        ("GET", "/v1/things?limit=0", json, "", "invalid_parameter", "limit"),
-        ("GET", "/v1/things?limit=x", json, "", "invalid_parameter", "limit"),
-        ("GET", "/v1/things?limits=1", json, "", "invalid_parameter", "limits"),
-        ("GET", "/v1/things/acct_1", json, "", "invalid_parameter", "id"),
+        (Method::GET, "/nowhere", json, "", "not_found", ""),
+        (Method::DELETE, "/v1/things", json, "", "method_not_allowed", ""),
+        (Method::POST, "/v1/things", "text/plain", "{}", "unsupported_media_type", ""),
+        (Method::POST, "/v1/things", json, "{", "malformed_json", ""),
+        (Method::POST, "/v1/things", json, "{}", "invalid_field", "/name"),
+        (Method::POST, "/v1/things", json, r#"{"name":"x","nme":1}"#, "invalid_field", "/nme"),
+        (Method::GET, "/v1/things?limit=0", json, "", "invalid_parameter", "limit"),
+        (Method::GET, "/v1/things?limit=x", json, "", "invalid_parameter", "limit"),
+        (Method::GET, "/v1/things?limits=1", json, "", "invalid_parameter", "limits"),
+        (Method::GET, "/v1/things/acct_1", json, "", "invalid_parameter", "id"),
     ] {
-        let request = Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, kind);
-        let request = request.header(header::AUTHORIZATION, harness.token("things:read things:write"));
-        let response = harness.send(request, body).await;
+        let call = harness.api.request(method, path).token(&harness.token("things:read things:write"));
+        let response = call.header("content-type", kind).body(body).send().await;
         if code == "method_not_allowed" {
-            assert_eq!(response.headers()[header::ALLOW], "POST,GET,HEAD");
+            assert_eq!(response.headers[header::ALLOW], "POST,GET,HEAD");
         }
-        let problem = problem(response).await;
-        assert_eq!(problem["code"], code, "{method} {path} {body}: {problem}");
+        let problem = response.is_problem(code, &format!("{path} {body}"));
         let named = problem["errors"][0]["pointer"].as_str().unwrap_or_default();
-        assert_eq!(named, pointer, "{method} {path} {body}: {problem}");
+        assert_eq!(named, pointer, "{path} {body}: {problem}");
         assert!(!problem["detail"].as_str().unwrap().is_empty());
     }
 }
@@ -232,12 +197,11 @@ async fn what_axum_would_answer_with_text_is_a_problem() {
 async fn a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not() {
     let harness = harness(&HttpConfig { body_limit_bytes: 20, ..HttpConfig::default() });
     let fits = harness.post(r#"{"name":"123456789"}"#).await;
-    assert_eq!(problem(fits).await["code"], "thing_broken");
+    fits.is_problem("thing_broken", "a body of the limit's length");
     let long = r#"{"name":"1234567890"}"#;
     let chunks = futures::stream::iter([Ok::<_, std::io::Error>(&long[..10]), Ok(&long[10..])]);
     for body in [Body::from(long), Body::from_stream(chunks)] {
-        let problem = problem(harness.post(body).await).await;
-        assert_eq!(problem["code"], "body_too_large");
+        let problem = harness.post(body).await.is_problem("body_too_large", "one byte more");
         assert!(problem["detail"].as_str().unwrap().contains("20"), "{problem}");
     }
 }
@@ -245,59 +209,55 @@ async fn a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not(
 #[tokio::test]
 async fn more_requests_than_the_limit_are_shed_and_a_dropped_one_makes_room() {
     let harness = harness(&HttpConfig { in_flight_limit: 1, ..HttpConfig::default() });
-    let hanging =
-        tokio::spawn(harness.router.clone().oneshot(Request::get("/hang").body(Body::empty()).unwrap()));
+    let hanging = tokio::spawn({
+        let api = harness.api.clone();
+        async move { api.get("/hang").send().await }
+    });
     harness.app.begun.notified().await;
     let shed = harness.get("/v1/things").await;
-    assert_eq!(shed.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(shed.headers()[header::RETRY_AFTER], "1");
-    assert_eq!(problem(shed).await["code"], "overloaded");
+    assert_eq!(shed.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(shed.headers[header::RETRY_AFTER], "1");
+    shed.is_problem("overloaded", "a second request");
     hanging.abort();
     assert!(hanging.await.unwrap_err().is_cancelled());
-    assert_eq!(harness.get("/v1/things").await.status(), StatusCode::OK);
+    assert_eq!(harness.get("/v1/things").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_ended() {
     let harness = harness(&HttpConfig { timeout_ms: 3, ..HttpConfig::default() });
-    let problem = problem(harness.get("/hang").await).await;
-    assert_eq!((&problem["code"], &problem["retryable"]), (&json!("timeout"), &json!(true)));
+    let problem = harness.get("/hang").await.is_problem("timeout", "a handler that hangs");
+    assert_eq!(problem["retryable"], true);
     assert!(problem["detail"].as_str().unwrap().contains("3 ms"), "{problem}");
 }
 
 #[tokio::test]
 async fn a_panic_is_an_internal_problem_and_says_nothing() {
     let harness = harness(&HttpConfig::default());
-    let problem = problem(harness.get("/panic").await).await;
-    assert_eq!(problem["code"], "internal");
+    let problem = harness.get("/panic").await.is_problem("internal", "a handler that panics");
     assert!(!problem.to_string().contains("secret"), "{problem}");
 }
 
 #[tokio::test]
 async fn a_caller_needs_a_token_with_the_scope() {
     let harness = harness(&HttpConfig::default());
-    let good = harness.token("things:read");
-    for (authorization, status, code, challenge) in [
-        (None, 401, "unauthenticated", "Bearer"),
-        (Some("Basic eDp5".to_owned()), 401, "unauthenticated", "Bearer"),
-        (Some(format!("{good}x")), 401, "unauthenticated", "Bearer error=\"invalid_token\""),
-        (
-            Some(harness.token("things:write")),
-            403,
-            "insufficient_scope",
-            "Bearer error=\"insufficient_scope\"",
-        ),
+    let bearer = |scope| format!("Bearer {}", harness.token(scope));
+    for (authorization, code, challenge) in [
+        (None, "unauthenticated", "Bearer"),
+        (Some("Basic eDp5".to_owned()), "unauthenticated", "Bearer"),
+        (Some(bearer("things:read") + "x"), "unauthenticated", "Bearer error=\"invalid_token\""),
+        (Some(bearer("things:write")), "insufficient_scope", "Bearer error=\"insufficient_scope\""),
     ] {
-        let mut request = Request::get("/v1/things");
-        if let Some(authorization) = authorization {
-            request = request.header(header::AUTHORIZATION, authorization);
+        let mut call = harness.api.get("/v1/things");
+        if let Some(authorization) = &authorization {
+            call = call.header("authorization", authorization);
         }
-        let response = harness.send(request, Body::empty()).await;
-        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], challenge);
-        let problem = problem(response).await;
-        assert_eq!((&problem["status"], &problem["code"]), (&json!(status), &json!(code)));
+        let answer = call.send().await;
+        assert_eq!(answer.header("www-authenticate"), Some(challenge));
+        answer.is_problem(code, challenge);
     }
-    assert_eq!(harness.get("/v1/things").await.status(), StatusCode::OK);
+    assert_eq!(harness.api.refuses_strangers(&harness.token("others:read")).await, 3);
+    assert_eq!(harness.get("/v1/things").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -309,10 +269,10 @@ async fn long_answers_are_compressed_for_those_who_ask() {
         ("/v1/things", "gzip;q=0", false),
         ("/v1/things/acct_00000000000000000000000001", "gzip", false),
     ] {
-        let request = Request::get(path).header(header::AUTHORIZATION, harness.token("things:read"));
-        let response = harness.send(request.header(header::ACCEPT_ENCODING, asked), Body::empty()).await;
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers().contains_key(header::CONTENT_ENCODING), compressed, "{path} {asked}");
+        let call = harness.api.get(path).token(&harness.token("things:read"));
+        let response = call.header("accept-encoding", asked).send().await;
+        assert_eq!(response.status, StatusCode::OK);
+        assert_eq!(response.headers.contains_key(header::CONTENT_ENCODING), compressed, "{path} {asked}");
     }
 }
 
@@ -321,7 +281,7 @@ async fn every_answer_has_the_security_headers() {
     let harness = harness(&HttpConfig::default());
     for path in ["/v1/things", "/nowhere", "/panic", "/problems/internal", "/docs/", "/openapi.json"] {
         let response = harness.get(path).await;
-        let headers = response.headers();
+        let headers = response.headers;
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
         assert!(headers.contains_key(header::STRICT_TRANSPORT_SECURITY), "{path}");
         let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
@@ -334,7 +294,7 @@ async fn every_answer_has_the_security_headers() {
             "{path}: {policy}"
         );
     }
-    assert_eq!(harness.get("/v1/things").await.headers()[header::CACHE_CONTROL], "no-store");
+    assert_eq!(harness.get("/v1/things").await.headers[header::CACHE_CONTROL], "no-store");
 }
 
 #[tokio::test]
@@ -343,11 +303,10 @@ async fn every_code_has_a_page_in_every_language() {
     let catalogue = Catalogue::new(Language::En, &[&DOMAIN]).unwrap();
     for code in catalogue.codes() {
         for language in Language::ALL {
-            let request = Request::get(format!("/problems/{}", code.name))
-                .header(header::ACCEPT_LANGUAGE, language.tag());
-            let response = harness.send(request, Body::empty()).await;
-            assert_eq!(response.status(), StatusCode::OK);
-            let html = String::from_utf8(bytes(response).await).unwrap();
+            let call = harness.api.get(&format!("/problems/{}", code.name));
+            let answer = call.header("accept-language", language.tag()).send().await;
+            assert_eq!(answer.status, StatusCode::OK);
+            let html = answer.text();
             let marks = [
                 format!("<html lang=\"{}\">", language.tag()),
                 code.name.to_owned(),
@@ -357,16 +316,16 @@ async fn every_code_has_a_page_in_every_language() {
             assert!(!html.contains("<script") && !html.contains("page-"), "{html}");
         }
     }
-    let index = String::from_utf8(bytes(harness.get("/problems").await).await).unwrap();
+    let index = harness.get("/problems").await.text();
     assert!(index.contains("href=\"/problems/thing_broken\""));
-    assert_eq!(problem(harness.get("/problems/none").await).await["code"], "not_found");
+    harness.get("/problems/none").await.is_problem("not_found", "a code that is none");
 }
 
 #[tokio::test]
 async fn the_document_says_what_the_router_does() {
     let harness = harness(&HttpConfig::default());
     assert_eq!(openapi::faults(&harness.document), Vec::<String>::new());
-    let operations = openapi::operations(&harness.document);
+    let operations = harness.api.operations();
     let find = |id: &str| operations.iter().find(|operation| operation.operation_id == id).unwrap();
     let create = find("thing_create");
     assert_eq!((create.method, create.path.as_str()), ("POST", "/v1/things"));
@@ -384,18 +343,7 @@ async fn the_document_says_what_the_router_does() {
     assert!(create.statuses.contains(&200) && create.statuses.contains(&409));
     assert_eq!(find("thing_list").scopes, ["things:read"]);
     assert!(find("hang").is_public() && find("problem_read").is_public());
-    // What is stated is what is checked.
-    for operation in &operations {
-        let path =
-            operation.path.replace("{id}", "acct_00000000000000000000000001").replace("{code}", "internal");
-        if path == "/hang" {
-            continue;
-        }
-        let request = Request::builder().method(operation.method).uri(path);
-        let refused = harness.send(request, Body::empty()).await.status() == StatusCode::UNAUTHORIZED;
-        assert_eq!(refused, !operation.is_public(), "{operation:?}");
-    }
-    let served: Value = serde_json::from_slice(&bytes(harness.get("/openapi.json").await).await).unwrap();
+    let served = harness.get("/openapi.json").await.ok(200);
     assert_eq!(served["info"]["title"], "Test");
     assert_eq!(served["openapi"], "3.1.0");
     assert_eq!(served["components"]["schemas"]["Problem"]["type"], "object");
@@ -414,7 +362,10 @@ async fn a_request_has_one_id_inside_and_outside() {
         layers::apply(Router::new().nest_service("/inner", router), &HttpConfig::default(), catalogue);
     let response = router.oneshot(Request::get("/inner/x").body(Body::empty()).unwrap()).await.unwrap();
     let outside = response.headers()["x-request-id"].to_str().unwrap().to_owned();
-    assert_eq!(String::from_utf8(bytes(response).await).unwrap(), outside);
+    assert_eq!(
+        String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap(),
+        outside
+    );
     assert_eq!(outside.len(), 32);
     assert_eq!(codes::NOT_FOUND.status, 404);
 }

@@ -1,8 +1,11 @@
 //! Integration tests of `platform`, one binary.
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod clock;
 mod cluster;
 mod db;
 mod http;
 mod idempotency;
 mod process;
+mod sealed;
+mod work;

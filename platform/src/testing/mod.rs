@@ -161,9 +161,27 @@ impl Server {
             db.migrate(migrations).await.expect("the migrations apply");
             db.close().await.expect("closing idle pools");
             execute(&root, &format!("ALTER DATABASE {building} RENAME TO {name}")).await;
+            drop_older_templates(&root, &name).await;
         }
         root.close().await.expect("closing an idle pool");
         name
+    }
+}
+
+/// Drops what earlier builds of the same program left.
+async fn drop_older_templates(root: &DatabaseConnection, name: &str) {
+    let (family, _) = name.rsplit_once('_').expect("the name was made of parts");
+    let older = root
+        .query_all_raw(Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT datname::text FROM pg_database WHERE starts_with(datname::text, $1) AND datname <> $2",
+            [format!("{family}_").into(), name.into()],
+        ))
+        .await
+        .expect("the catalogue can be read");
+    for row in older {
+        let older: String = row.try_get_by_index(0).expect("a name is text");
+        execute(root, &format!("DROP DATABASE IF EXISTS {older} WITH (FORCE)")).await;
     }
 }
 
@@ -174,20 +192,20 @@ async fn execute(db: &DatabaseConnection, sql: &str) {
 }
 
 /// Depends on the names of the migrations and on this very program, because a migration under development changes
-/// without changing its name.
+/// without changing its name: `tambo_template_<program and migrations>_<build>`.
 fn template_name(migrations: Migrations) -> String {
-    let mut hasher = DefaultHasher::new();
+    let (mut what, mut build) = (DefaultHasher::new(), DefaultHasher::new());
     for migration in migrations() {
-        migration.name().hash(&mut hasher);
+        migration.name().hash(&mut what);
     }
     if let Ok(program) = std::env::current_exe() {
-        program.hash(&mut hasher);
+        program.hash(&mut what);
         if let Ok(metadata) = program.metadata() {
-            metadata.len().hash(&mut hasher);
-            metadata.modified().ok().hash(&mut hasher);
+            metadata.len().hash(&mut build);
+            metadata.modified().ok().hash(&mut build);
         }
     }
-    format!("tambo_template_{:016x}", hasher.finish())
+    format!("tambo_template_{:016x}_{:016x}", what.finish(), build.finish())
 }
 
 /// `postgres://user:password@host:port/database?…` with another user and database.

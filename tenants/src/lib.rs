@@ -4,3 +4,4 @@
 
 pub mod environment;
 pub mod id;
+pub mod money;

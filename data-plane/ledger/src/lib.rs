@@ -1,1 +1,131 @@
-//! ledger
+//! The ledger: double entry, group commit, and books that are right.
+//!
+//! **Promise.** A transfer that was answered `Posted` is durable and is posted once, whatever dies. Debits equal credits
+//! in every currency at every commit. An id is used once, for ever: the same request gets the same answer, another one
+//! gets `id_reused`. A refused transfer or chain leaves nothing behind but the record of its refusal.
+//!
+//! **Order.** Transfers of one shard have one order, [`transfer::Posted::seq`], in which the rules saw them.
+//!
+//! **Cost.** One database transaction per batch of up to [`MAX_BATCH`] transfers of any number of callers: guard, look-up
+//! of ids, locked read of accounts (limits and holds where there are any), insert, update of balances, batch row, commit.
+//!
+//! **What it does not know.** Products, rails, countries, people. Limits are numbers in rows beside an account.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`movements`] | every way money moves, a file each |
+//! | [`rules`] | the decisions, pure |
+//! | [`outcome`] | every answer, in order of precedence |
+//! | [`account`], [`hold`], [`limit`], [`transfer`] | the rows |
+//! | [`writer`] | group commit |
+//! | [`store`] | what the writer needs of a database |
+//! | [`chain`] | the hash chain |
+//! | [`books`] | opening, freezing and closing accounts, setting limits, reading |
+
+#![deny(clippy::arithmetic_side_effects)]
+
+pub mod account;
+pub mod books;
+pub mod chain;
+pub mod hold;
+pub mod limit;
+pub mod migrations;
+pub mod movements;
+pub mod outcome;
+pub mod rules;
+pub mod store;
+pub mod transfer;
+pub mod writer;
+
+use std::sync::Arc;
+
+use platform::{
+    ctx::{Actor, Clock, Ctx},
+    db::Db,
+};
+use sea_orm::DbErr;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    outcome::Outcome,
+    rules::Call,
+    store::sql::SqlStore,
+    transfer::{Provenance, Transfer},
+    writer::{Command, Unavailable},
+};
+
+/// The most transfers of one call, and of one database transaction.
+pub const MAX_BATCH: usize = 8_000;
+/// The longest reference of a transfer, in characters.
+pub const MAX_REFERENCE: usize = 140;
+/// Calls that may wait for one shard's writer; more are refused at once.
+const MAX_WAITING: usize = 16_384;
+
+/// The way in for money. Cheap to clone; the writers stop when the last clone is gone.
+#[derive(Clone)]
+pub struct Ledger {
+    shards: Arc<[mpsc::Sender<Command>]>,
+}
+
+impl Ledger {
+    /// Makes the head rows that are missing and starts one writer per shard on the current runtime. `clock` is the wall
+    /// clock.
+    ///
+    /// # Errors
+    /// The database is not there or has no ledger tables.
+    pub async fn start(db: &Db, shards: i32, clock: &Clock) -> Result<Ledger, DbErr> {
+        let store = SqlStore(db.clone());
+        store.ensure_shards(shards).await?;
+        let store = Arc::new(store);
+        let shards = (0..shards)
+            .map(|shard| {
+                let (sender, receiver) = mpsc::channel(MAX_WAITING);
+                let clock = clock.clone();
+                tokio::spawn(writer::run(store.clone(), shard, receiver, move || clock.now()));
+                sender
+            })
+            .collect();
+        Ok(Ledger { shards })
+    }
+
+    /// Posts transfers in order, at most [`MAX_BATCH`]; one outcome each. Never joins the caller's transaction.
+    ///
+    /// # Errors
+    /// [`Unavailable`]: ask again with the same ids.
+    ///
+    /// # Panics
+    /// More than [`MAX_BATCH`] transfers, or a shard that this cell does not have.
+    pub async fn post(&self, ctx: &Ctx, transfers: Vec<Transfer>) -> Result<Vec<Outcome>, Unavailable> {
+        assert!(transfers.len() <= MAX_BATCH, "a call has at most {MAX_BATCH} transfers");
+        if transfers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shard = usize::try_from(ctx.scope.shard).unwrap_or(usize::MAX);
+        let (reply, answer) = oneshot::channel();
+        let call = Call { environment: ctx.scope.id, provenance: provenance(ctx), transfers };
+        self.shards[shard].try_send(Command { call, reply }).map_err(|_| Unavailable::Overloaded)?;
+        answer.await.unwrap_or(Err(Unavailable::Unknown))
+    }
+
+    /// Posts one transfer.
+    ///
+    /// # Errors
+    /// As [`Ledger::post`].
+    pub async fn post_one(&self, ctx: &Ctx, transfer: impl Into<Transfer>) -> Result<Outcome, Unavailable> {
+        let mut outcomes = self.post(ctx, vec![transfer.into()]).await?;
+        outcomes.pop().ok_or(Unavailable::NotPosted)
+    }
+}
+
+fn provenance(ctx: &Ctx) -> Provenance {
+    let client = match ctx.actor {
+        Actor::Client(client) => Some(client),
+        Actor::System(_) => None,
+    };
+    Provenance {
+        actor: ctx.actor.to_string().into(),
+        client,
+        request_id: ctx.request_id.clone(),
+        clock_offset_ms: ctx.clock.offset.num_milliseconds(),
+    }
+}

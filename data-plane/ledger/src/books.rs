@@ -1,0 +1,256 @@
+//! Accounts and what stands in them, for one environment.
+//!
+//! Functions whose names end in `_in_tx` join the caller's transaction; state moves by compare-and-set in it.
+
+use chrono::{DateTime, Utc};
+use platform::{ctx::Scope, db::Tx};
+use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use serde::Serialize;
+use tenants::{
+    id::{AccountId, TransferId},
+    money::Currency,
+};
+
+use crate::{
+    account::{Account, NewAccount, State},
+    hold::Hold,
+    limit::{Limit, NewLimit},
+    store::sql::{self, ACCOUNT, HOLD, LIMIT, TRANSFER, dialect},
+    transfer::{Posted, Side},
+};
+
+fn statement(tx: &Tx, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
+    Statement::from_sql_and_values(dialect(tx.backend()), sql, values)
+}
+
+fn key(scope: Scope, id: AccountId) -> [Value; 3] {
+    [scope.shard.into(), scope.id.into(), id.uuid().into()]
+}
+
+/// Opens an account with nothing in it.
+///
+/// # Errors
+/// A unique violation if the id is taken.
+pub async fn open_in_tx(tx: &Tx, scope: Scope, new: &NewAccount) -> Result<(), DbErr> {
+    let sql = "INSERT INTO ledger_account (shard_id, environment_id, id, class, currency, state, may_overdraw, limited, \
+               debits_posted, credits_posted, debits_held, credits_held, last_effective_at, opened_at) \
+               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, $9, $10)";
+    let values = key(scope, new.id).into_iter().chain([
+        new.class.code().into(),
+        new.currency.code().into(),
+        State::Open.code().into(),
+        new.may_overdraw.into(),
+        false.into(),
+        DateTime::<Utc>::UNIX_EPOCH.into(),
+        new.opened_at.into(),
+    ]);
+    tx.execute_raw(statement(tx, sql, values)).await.map(drop)
+}
+
+/// Moves an account's state from `from` to `to`; `false` if it was not `from`, or is to be closed and holds money. The
+/// row stays locked until the transaction ends, so that no batch comes between.
+///
+/// # Errors
+/// As the database says.
+pub async fn move_state_in_tx(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    from: State,
+    to: State,
+) -> Result<bool, DbErr> {
+    let empty = "AND debits_posted = credits_posted AND debits_held = 0 AND credits_held = 0";
+    let sql = format!(
+        "UPDATE ledger_account SET state = $4 WHERE shard_id = $1 AND environment_id = $2 AND id = $3 \
+         AND state = $5 {}",
+        if to == State::Closed { empty } else { "" }
+    );
+    let values = key(scope, id).into_iter().chain([to.code().into(), from.code().into()]);
+    Ok(tx.execute_raw(statement(tx, &sql, values)).await?.rows_affected() == 1)
+}
+
+/// Sets an account's limits to exactly these. What is used of a limit stays used when its maximum changes.
+///
+/// # Errors
+/// As the database says.
+pub async fn set_limits_in_tx(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    limits: &[NewLimit],
+) -> Result<(), DbErr> {
+    let sql =
+        "UPDATE ledger_account SET limited = $4 WHERE shard_id = $1 AND environment_id = $2 AND id = $3";
+    let values = key(scope, id).into_iter().chain([(!limits.is_empty()).into()]);
+    tx.execute_raw(statement(tx, sql, values)).await?;
+    for before in limits_of(tx, scope, id).await? {
+        let rule = before.rule;
+        if !limits.iter().any(|new| (new.direction, new.window) == (rule.direction, rule.window)) {
+            let sql = "DELETE FROM ledger_limit WHERE shard_id = $1 AND environment_id = $2 AND account_id = $3 \
+                       AND direction = $4 AND time_window = $5";
+            let values =
+                key(scope, id).into_iter().chain([rule.direction.code().into(), rule.window.code().into()]);
+            tx.execute_raw(statement(tx, sql, values)).await?;
+        }
+    }
+    for new in limits {
+        let sql = "INSERT INTO ledger_limit (shard_id, environment_id, account_id, direction, time_window, maximum, \
+                   time_zone, used, started_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8) \
+                   ON CONFLICT (shard_id, environment_id, account_id, direction, time_window) \
+                   DO UPDATE SET maximum = excluded.maximum, time_zone = excluded.time_zone";
+        let values = key(scope, id).into_iter().chain([
+            new.direction.code().into(),
+            new.window.code().into(),
+            new.maximum.into(),
+            new.time_zone.name().into(),
+            DateTime::<Utc>::UNIX_EPOCH.into(),
+        ]);
+        tx.execute_raw(statement(tx, sql, values)).await?;
+    }
+    Ok(())
+}
+
+/// The limits beside an account, with what is used of them.
+///
+/// # Errors
+/// As the database says.
+pub async fn limits_of(tx: &Tx, scope: Scope, id: AccountId) -> Result<Vec<Limit>, DbErr> {
+    let sql = format!(
+        "SELECT {LIMIT} FROM ledger_limit AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+         AND t.account_id = $3 ORDER BY t.direction, t.time_window"
+    );
+    let rows = tx.query_all_raw(statement(tx, &sql, key(scope, id))).await?;
+    rows.iter().map(|row| sql::limit(row).map(|found| found.1)).collect()
+}
+
+/// An account as it stands.
+///
+/// # Errors
+/// As the database says.
+pub async fn account(tx: &Tx, scope: Scope, id: AccountId) -> Result<Option<Account>, DbErr> {
+    let sql = format!(
+        "SELECT {ACCOUNT} FROM ledger_account AS t WHERE t.shard_id = $1 AND t.environment_id = $2 AND t.id = $3"
+    );
+    let row = tx.query_one_raw(statement(tx, &sql, key(scope, id))).await?;
+    row.as_ref().map(|row| sql::account(row).map(|found| found.1)).transpose()
+}
+
+/// A transfer.
+///
+/// # Errors
+/// As the database says.
+pub async fn transfer(tx: &Tx, scope: Scope, id: TransferId) -> Result<Option<Posted>, DbErr> {
+    let sql = format!(
+        "SELECT {TRANSFER} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 AND t.id = $3"
+    );
+    let values: [Value; 3] = [scope.shard.into(), scope.id.into(), id.uuid().into()];
+    let row = tx.query_one_raw(statement(tx, &sql, values)).await?;
+    row.as_ref().map(sql::posted).transpose()
+}
+
+/// A hold.
+///
+/// # Errors
+/// As the database says.
+pub async fn hold(tx: &Tx, scope: Scope, id: TransferId) -> Result<Option<Hold>, DbErr> {
+    let sql = format!(
+        "SELECT {HOLD} FROM ledger_hold AS t WHERE t.shard_id = $1 AND t.environment_id = $2 AND t.id = $3"
+    );
+    let values: [Value; 3] = [scope.shard.into(), scope.id.into(), id.uuid().into()];
+    let row = tx.query_one_raw(statement(tx, &sql, values)).await?;
+    row.as_ref().map(sql::hold).transpose()
+}
+
+/// The transfers of an account in their order, after position `after`, at most `limit`; with the side that is the
+/// account's. Summed from the first, they explain its balance.
+///
+/// # Errors
+/// As the database says.
+pub async fn entries(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    after: i64,
+    limit: u64,
+) -> Result<Vec<(Side, Posted)>, DbErr> {
+    let side = |column: &str| {
+        format!(
+            "SELECT {TRANSFER} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+             AND t.{column} = $3 AND t.seq > $4 ORDER BY t.seq LIMIT $5"
+        )
+    };
+    let mut found = Vec::new();
+    for (side_of, column) in [(Side::Debit, "debit_account"), (Side::Credit, "credit_account")] {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let values = key(scope, id).into_iter().chain([after.into(), limit.into()]);
+        for row in tx.query_all_raw(statement(tx, &side(column), values)).await? {
+            found.push((side_of, sql::posted(&row)?));
+        }
+    }
+    found.sort_unstable_by_key(|(_, row)| row.seq);
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+/// The posted balance of an account at an instant (effective time), on its normal side; `None` before its first
+/// transfer. Holds are not part of it.
+///
+/// # Errors
+/// As the database says.
+pub async fn balance_at(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    at: DateTime<Utc>,
+) -> Result<Option<i64>, DbErr> {
+    let mut newest: Option<(i64, i64)> = None;
+    for (column, balance) in [("debit_account", "debit_balance"), ("credit_account", "credit_balance")] {
+        let sql = format!(
+            "SELECT t.seq, t.{balance} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+             AND t.{column} = $3 AND t.effective_at <= $4 ORDER BY t.effective_at DESC, t.seq DESC LIMIT 1"
+        );
+        let values = key(scope, id).into_iter().chain([at.into()]);
+        if let Some(row) = tx.query_one_raw(statement(tx, &sql, values)).await? {
+            newest = newest.max(Some((row.try_get_by_index(0)?, row.try_get_by_index(1)?)));
+        }
+    }
+    Ok(newest.map(|(_, balance)| balance))
+}
+
+/// One line of a trial balance; minor units.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TrialBalanceLine {
+    /// The line's currency.
+    pub currency: Currency,
+    /// Sum of posted debits of every account.
+    pub debits: i128,
+    /// Sum of posted credits; equal to `debits`, or the books are wrong.
+    pub credits: i128,
+    /// Number of accounts.
+    pub accounts: u64,
+}
+
+/// Sums per currency. Reads every account of the environment.
+///
+/// # Errors
+/// As the database says.
+pub async fn trial_balance(tx: &Tx, scope: Scope) -> Result<Vec<TrialBalanceLine>, DbErr> {
+    let sql =
+        format!("SELECT {ACCOUNT} FROM ledger_account AS t WHERE t.shard_id = $1 AND t.environment_id = $2");
+    let values: [Value; 2] = [scope.shard.into(), scope.id.into()];
+    let mut lines = std::collections::BTreeMap::<Currency, TrialBalanceLine>::new();
+    for row in tx.query_all_raw(statement(tx, &sql, values)).await? {
+        let account = sql::account(&row)?.1;
+        let currency = account.currency;
+        let line = lines.entry(currency).or_insert(TrialBalanceLine {
+            currency,
+            debits: 0,
+            credits: 0,
+            accounts: 0,
+        });
+        line.debits = line.debits.saturating_add(account.debits_posted.into());
+        line.credits = line.credits.saturating_add(account.credits_posted.into());
+        line.accounts = line.accounts.saturating_add(1);
+    }
+    Ok(lines.into_values().collect())
+}

@@ -1,0 +1,161 @@
+//! What the writer needs of a store: one transaction per batch on one shard.
+//!
+//! Two implementations: [`sql`] on PostgreSQL and SQLite, and the simulation's, which interleaves writers statement by
+//! statement under a seed. Every method of [`StoreTx`] is one statement, and after any error the transaction is dead.
+
+pub mod sql;
+
+use std::{future::Future, sync::Arc};
+
+use chrono::{DateTime, Utc};
+use tenants::id::{AccountId, TransferId};
+use uuid::Uuid;
+
+use crate::{
+    account::Account,
+    chain::Hash,
+    hold::Hold,
+    limit::Limit,
+    rules::{Kept, Known, TransferKey},
+    transfer::Posted,
+};
+
+/// A shard's head row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// Number of its newest batch; 0 before the first.
+    pub batch: i64,
+    /// Position of its newest transfer.
+    pub seq: i64,
+    /// Hash of its newest batch.
+    pub hash: Hash,
+    /// The writer's clock at its newest batch; the clock of a shard never goes back.
+    pub booked_at: DateTime<Utc>,
+}
+
+/// Why a statement failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The transaction was not committed and may be run again: a serialisation failure, a deadlock, a lost connection
+    /// before the commit was sent.
+    #[error("the store asks to try again")]
+    Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The commit was sent and no answer came: it may have happened.
+    #[error("the outcome of the commit is unknown")]
+    Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store refuses, and would again: a full disk, a missing table, a row that cannot be read.
+    #[error("the store failed")]
+    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Where shards are kept.
+pub trait Store: Send + Sync + 'static {
+    /// A transaction under way; dropping it rolls back.
+    type Tx: StoreTx;
+
+    /// Begins a transaction.
+    fn begin(&self) -> impl Future<Output = Result<Self::Tx, StoreError>> + Send;
+
+    /// The hash of a committed batch; how a writer learns what became of a commit without an answer.
+    fn batch_hash(
+        &self,
+        shard: i32,
+        batch: i64,
+    ) -> impl Future<Output = Result<Option<Hash>, StoreError>> + Send;
+}
+
+/// One batch's transaction. Keys are environment and id; lists are sorted, so that locks are taken in one order.
+pub trait StoreTx: Send {
+    /// Takes the shard's head row and holds it until the transaction ends: one writer at a time. `None` if the shard
+    /// does not exist.
+    fn lock_head(&mut self, shard: i32) -> impl Future<Output = Result<Option<Head>, StoreError>> + Send;
+
+    /// What these ids were used for.
+    fn find(
+        &mut self,
+        shard: i32,
+        ids: &[TransferKey],
+    ) -> impl Future<Output = Result<Vec<(TransferKey, Known)>, StoreError>> + Send;
+
+    /// Which of these transfers were reversed, and by which.
+    fn find_reversals(
+        &mut self,
+        shard: i32,
+        originals: &[TransferKey],
+    ) -> impl Future<Output = Result<Vec<(TransferKey, TransferId)>, StoreError>> + Send;
+
+    /// Locks holds.
+    fn lock_holds(
+        &mut self,
+        shard: i32,
+        ids: &[TransferKey],
+    ) -> impl Future<Output = Result<Vec<Hold>, StoreError>> + Send;
+
+    /// Locks accounts.
+    fn lock_accounts(
+        &mut self,
+        shard: i32,
+        ids: &[(Uuid, AccountId)],
+    ) -> impl Future<Output = Result<Vec<(Uuid, Account)>, StoreError>> + Send;
+
+    /// Locks the limits of accounts, which are locked already.
+    fn lock_limits(
+        &mut self,
+        shard: i32,
+        accounts: &[(Uuid, AccountId)],
+    ) -> impl Future<Output = Result<Vec<(Uuid, Limit)>, StoreError>> + Send;
+
+    /// Appends transfers.
+    fn insert_transfers(
+        &mut self,
+        shard: i32,
+        rows: &[Arc<Posted>],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Appends holds.
+    fn insert_holds(
+        &mut self,
+        shard: i32,
+        rows: &[Hold],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Ends holds.
+    fn update_holds(
+        &mut self,
+        shard: i32,
+        rows: &[Hold],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes the totals and the newest effective time of accounts; fails unless every account was there.
+    fn update_accounts(
+        &mut self,
+        shard: i32,
+        rows: &[(Uuid, Account)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Writes the usage of limits.
+    fn update_limits(
+        &mut self,
+        shard: i32,
+        rows: &[(Uuid, Limit)],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Keeps refusals.
+    fn insert_rejections(
+        &mut self,
+        shard: i32,
+        rows: &[Kept],
+        at: DateTime<Utc>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Appends the batch row and moves the head; fails unless the head still is `before`.
+    fn append_batch(
+        &mut self,
+        shard: i32,
+        before: Head,
+        after: Head,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Makes it durable. [`StoreError::Unknown`] if no answer came.
+    fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

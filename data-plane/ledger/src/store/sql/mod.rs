@@ -1,0 +1,398 @@
+//! The store on PostgreSQL and SQLite, through sea-orm's connection.
+//!
+//! The only raw statements of the project stand here and in [`rows`]. Each names `shard_id`; the batch's rows are
+//! inserted by a join with the head row, so that a distributed PostgreSQL commits on one node.
+
+mod decode;
+mod rows;
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use platform::db::{Backend, Db, Tx, is_conflict, is_unavailable};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
+use tenants::id::{AccountId, TransferId};
+use uuid::Uuid;
+
+use self::rows::Rows;
+use super::{Head, Store, StoreError, StoreTx};
+use crate::{
+    account::Account,
+    chain::{GENESIS, Hash},
+    hold::Hold,
+    limit::Limit,
+    rules::{Kept, Known, TransferKey},
+    transfer::Posted,
+};
+
+pub(crate) use self::decode::{ACCOUNT, HOLD, LIMIT, TRANSFER, account, hold, limit, posted};
+
+/// The store of a cell, as the role `tambo_ledger`.
+#[derive(Debug, Clone)]
+pub struct SqlStore(pub Db);
+
+/// A batch's transaction.
+pub struct SqlTx(Tx);
+
+/// Before the commit is sent nothing is written: whatever may pass is tried again.
+fn before_commit(error: DbErr) -> StoreError {
+    if is_conflict(&error) || is_unavailable(&error) || matches!(error, DbErr::Conn(_)) {
+        StoreError::Retry(error.into())
+    } else {
+        StoreError::Failed(error.into())
+    }
+}
+
+fn unexpected(what: &str) -> StoreError {
+    StoreError::Failed(what.to_owned().into())
+}
+
+impl SqlStore {
+    /// Makes the head rows of shards `0..shards` that are not there yet.
+    ///
+    /// # Errors
+    /// As the database says.
+    pub async fn ensure_shards(&self, shards: i32) -> Result<(), DbErr> {
+        let tx = self.0.begin_ledger().await?;
+        for shard in 0..shards {
+            let sql = "INSERT INTO ledger_head (shard_id, batch, seq, hash, booked_at) VALUES ($1, 0, 0, $2, $3) \
+                       ON CONFLICT DO NOTHING";
+            let values = [shard.into(), GENESIS.to_vec().into(), DateTime::<Utc>::UNIX_EPOCH.into()];
+            tx.execute_raw(Statement::from_sql_and_values(tx.get_database_backend(), sql, values)).await?;
+        }
+        tx.commit().await
+    }
+}
+
+impl Store for SqlStore {
+    type Tx = SqlTx;
+
+    async fn begin(&self) -> Result<SqlTx, StoreError> {
+        self.0.begin_ledger().await.map(SqlTx).map_err(before_commit)
+    }
+
+    async fn batch_hash(&self, shard: i32, batch: i64) -> Result<Option<Hash>, StoreError> {
+        let tx = self.begin().await?.0;
+        let sql = "SELECT hash FROM ledger_batch WHERE shard_id = $1 AND batch = $2";
+        let statement =
+            Statement::from_sql_and_values(tx.get_database_backend(), sql, [shard.into(), batch.into()]);
+        let Some(row) = tx.query_one_raw(statement).await.map_err(before_commit)? else { return Ok(None) };
+        let hash: Vec<u8> = row.try_get_by_index(0).map_err(before_commit)?;
+        hash.try_into().map(Some).map_err(|_| unexpected("a hash is not 32 bytes"))
+    }
+}
+
+impl SqlTx {
+    fn backend(&self) -> Backend {
+        self.0.backend()
+    }
+
+    /// `FOR UPDATE`, where rows can be locked; SQLite's transaction has the whole file.
+    fn locking(&self) -> &'static str {
+        match self.backend() {
+            Backend::Postgres => " FOR UPDATE OF t",
+            Backend::Sqlite => "",
+        }
+    }
+
+    async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
+        Ok(self.0.execute_raw(statement).await.map_err(before_commit)?.rows_affected())
+    }
+
+    async fn query<T>(
+        &self,
+        statement: Statement,
+        read: impl Fn(&sea_orm::QueryResult) -> Result<T, DbErr>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = self.0.query_all_raw(statement).await.map_err(before_commit)?;
+        rows.iter().map(read).collect::<Result<_, _>>().map_err(before_commit)
+    }
+
+    fn one(&self, sql: &str, values: impl IntoIterator<Item = sea_orm::Value>) -> Statement {
+        Statement::from_sql_and_values(self.0.get_database_backend(), sql, values)
+    }
+
+    /// Inserts rows; the shard comes from the head row.
+    async fn insert(&self, shard: i32, table: &str, rows: Rows) -> Result<(), StoreError> {
+        let sql = format!(
+            "INSERT INTO {table} (shard_id, {}) SELECT h.shard_id, {} FROM ledger_head AS h, {{u}} \
+             WHERE h.shard_id = $1",
+            rows.names(),
+            rows.selected(self.backend()),
+        );
+        self.execute(rows.statement(self.backend(), shard, &sql)).await.map(drop)
+    }
+
+    /// Updates rows and insists that each was there.
+    async fn update(&self, shard: i32, count: usize, sql: &str, rows: Rows) -> Result<(), StoreError> {
+        let done = self.execute(rows.statement(self.backend(), shard, sql)).await?;
+        if usize::try_from(done) == Ok(count) {
+            Ok(())
+        } else {
+            Err(unexpected("a locked row was not there"))
+        }
+    }
+}
+
+/// Keys as rows of two columns.
+fn keys(ids: impl Iterator<Item = (Uuid, Uuid)> + Clone) -> Rows {
+    Rows::default().uuid("environment_id", ids.clone().map(|key| key.0)).uuid("id", ids.map(|key| key.1))
+}
+
+fn transfer_keys(ids: &[TransferKey]) -> Rows {
+    keys(ids.iter().map(|(environment, id)| (*environment, id.uuid())))
+}
+
+fn account_keys(ids: &[(Uuid, AccountId)]) -> Rows {
+    keys(ids.iter().map(|(environment, id)| (*environment, id.uuid())))
+}
+
+fn nullable(id: Option<Uuid>) -> Uuid {
+    id.unwrap_or(Uuid::nil())
+}
+
+impl StoreTx for SqlTx {
+    async fn lock_head(&mut self, shard: i32) -> Result<Option<Head>, StoreError> {
+        let statement = self.one(
+            "UPDATE ledger_head SET batch = batch WHERE shard_id = $1 RETURNING batch, seq, hash, booked_at",
+            [shard.into()],
+        );
+        let mut found = self.query(statement, decode::head).await?;
+        Ok(found.pop())
+    }
+
+    async fn find(
+        &mut self,
+        shard: i32,
+        ids: &[TransferKey],
+    ) -> Result<Vec<(TransferKey, Known)>, StoreError> {
+        let sql = format!(
+            "SELECT {TRANSFER} FROM {{u}} JOIN ledger_transfer AS t \
+             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
+        );
+        let statement = transfer_keys(ids).statement(self.backend(), shard, &sql);
+        let mut known = self
+            .query(statement, |row| {
+                let posted = posted(row)?;
+                Ok(((posted.environment, posted.id), Known::Posted(Arc::new(posted))))
+            })
+            .await?;
+        let sql = "SELECT t.environment_id, t.id, t.content, t.reason, t.detail FROM {u} JOIN ledger_rejection AS t \
+                   ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id";
+        let statement = transfer_keys(ids).statement(self.backend(), shard, sql);
+        known.extend(self.query(statement, decode::rejected).await?);
+        Ok(known)
+    }
+
+    async fn find_reversals(
+        &mut self,
+        shard: i32,
+        originals: &[TransferKey],
+    ) -> Result<Vec<(TransferKey, TransferId)>, StoreError> {
+        let sql = "SELECT t.environment_id, t.reverses, t.id FROM {u} JOIN ledger_transfer AS t \
+                   ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.reverses = u.id";
+        let statement = transfer_keys(originals).statement(self.backend(), shard, sql);
+        self.query(statement, |row| {
+            let key = (row.try_get_by_index(0)?, TransferId::from_uuid(row.try_get_by_index(1)?));
+            Ok((key, TransferId::from_uuid(row.try_get_by_index(2)?)))
+        })
+        .await
+    }
+
+    async fn lock_holds(&mut self, shard: i32, ids: &[TransferKey]) -> Result<Vec<Hold>, StoreError> {
+        let sql = format!(
+            "SELECT {HOLD} FROM {{u}} JOIN ledger_hold AS t \
+             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
+             ORDER BY t.environment_id, t.id{}",
+            self.locking()
+        );
+        self.query(transfer_keys(ids).statement(self.backend(), shard, &sql), hold).await
+    }
+
+    async fn lock_accounts(
+        &mut self,
+        shard: i32,
+        ids: &[(Uuid, AccountId)],
+    ) -> Result<Vec<(Uuid, Account)>, StoreError> {
+        let sql = format!(
+            "SELECT {ACCOUNT} FROM {{u}} JOIN ledger_account AS t \
+             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
+             ORDER BY t.environment_id, t.id{}",
+            self.locking()
+        );
+        self.query(account_keys(ids).statement(self.backend(), shard, &sql), account).await
+    }
+
+    async fn lock_limits(
+        &mut self,
+        shard: i32,
+        accounts: &[(Uuid, AccountId)],
+    ) -> Result<Vec<(Uuid, Limit)>, StoreError> {
+        let sql = format!(
+            "SELECT {LIMIT} FROM {{u}} JOIN ledger_limit AS t \
+             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.account_id = u.id \
+             ORDER BY t.environment_id, t.account_id, t.direction, t.time_window{}",
+            self.locking()
+        );
+        self.query(account_keys(accounts).statement(self.backend(), shard, &sql), limit).await
+    }
+
+    async fn insert_transfers(&mut self, shard: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
+        let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
+        let rows = Rows::default()
+            .uuid("environment_id", rows.iter().map(|row| row.environment))
+            .uuid("id", rows.iter().map(|row| row.id.uuid()))
+            .integer("seq", rows.iter().map(|row| row.seq))
+            .integer("kind", rows.iter().map(|row| row.kind.code().into()))
+            .uuid("debit_account", rows.iter().map(|row| row.debit.uuid()))
+            .uuid("credit_account", rows.iter().map(|row| row.credit.uuid()))
+            .integer("amount", rows.iter().map(|row| row.amount))
+            .text("currency", rows.iter().map(|row| row.currency.code().to_owned()))
+            .uuid("hold_id", rows.iter().map(|row| nullable(row.hold.map(TransferId::uuid))))
+            .or_null()
+            .uuid("reverses", rows.iter().map(|row| nullable(row.reverses.map(TransferId::uuid))))
+            .or_null()
+            .uuid("chain_id", rows.iter().map(|row| nullable(row.chain.map(TransferId::uuid))))
+            .or_null()
+            .integer("imported", rows.iter().map(|row| row.imported.into()))
+            .integer("debit_balance", rows.iter().map(|row| row.debit_balance))
+            .integer("credit_balance", rows.iter().map(|row| row.credit_balance))
+            .time("effective_at", rows.iter().map(|row| row.effective_at))
+            .time("booked_at", rows.iter().map(|row| row.booked_at))
+            .bytes("content", rows.iter().map(|row| row.content.to_vec()))
+            .text("actor", rows.iter().map(|row| row.actor.to_string()))
+            .uuid("client_id", rows.iter().map(|row| nullable(row.client.map(|client| client.uuid()))))
+            .or_null()
+            .text("request_id", rows.iter().map(|row| row.request_id.to_string()))
+            .text("idempotency_key", rows.iter().map(|row| text(&row.key)))
+            .or_null()
+            .text("reference", rows.iter().map(|row| text(&row.reference)))
+            .or_null();
+        self.insert(shard, "ledger_transfer", rows).await
+    }
+
+    async fn insert_holds(&mut self, shard: i32, rows: &[Hold]) -> Result<(), StoreError> {
+        let rows = Rows::default()
+            .uuid("environment_id", rows.iter().map(|row| row.environment))
+            .uuid("id", rows.iter().map(|row| row.id.uuid()))
+            .uuid("debit_account", rows.iter().map(|row| row.debit.uuid()))
+            .uuid("credit_account", rows.iter().map(|row| row.credit.uuid()))
+            .integer("amount", rows.iter().map(|row| row.amount))
+            .text("currency", rows.iter().map(|row| row.currency.code().to_owned()))
+            .integer("state", rows.iter().map(|row| row.state.code().into()))
+            .integer("captured", rows.iter().map(|row| row.captured.unwrap_or(-1)))
+            .or_null()
+            .time("expires_at", rows.iter().map(|row| row.expires_at.unwrap_or_default()))
+            .or_null()
+            .time("placed_at", rows.iter().map(|row| row.placed_at))
+            .uuid("resolved_by", rows.iter().map(|row| nullable(row.resolved_by.map(TransferId::uuid))))
+            .or_null();
+        self.insert(shard, "ledger_hold", rows).await
+    }
+
+    async fn update_holds(&mut self, shard: i32, rows: &[Hold]) -> Result<(), StoreError> {
+        let count = rows.len();
+        let ended = rows.iter().map(|row| nullable(row.resolved_by.map(TransferId::uuid)));
+        let columns = keys(rows.iter().map(|row| (row.environment, row.id.uuid())))
+            .integer("state", rows.iter().map(|row| row.state.code().into()))
+            .integer("captured", rows.iter().map(|row| row.captured.unwrap_or(-1)))
+            .uuid("resolved_by", ended);
+        let sql = "UPDATE ledger_hold AS t SET state = u.state, captured = nullif(u.captured, -1), \
+                   resolved_by = u.resolved_by FROM {u} \
+                   WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id AND t.state = 0";
+        self.update(shard, count, sql, columns).await
+    }
+
+    async fn update_accounts(&mut self, shard: i32, rows: &[(Uuid, Account)]) -> Result<(), StoreError> {
+        let columns = keys(rows.iter().map(|(environment, row)| (*environment, row.id.uuid())))
+            .integer("debits_posted", rows.iter().map(|(_, row)| row.debits_posted))
+            .integer("credits_posted", rows.iter().map(|(_, row)| row.credits_posted))
+            .integer("debits_held", rows.iter().map(|(_, row)| row.debits_held))
+            .integer("credits_held", rows.iter().map(|(_, row)| row.credits_held))
+            .time("last_effective_at", rows.iter().map(|(_, row)| row.last_effective_at));
+        let sql = "UPDATE ledger_account AS t SET debits_posted = u.debits_posted, \
+                   credits_posted = u.credits_posted, debits_held = u.debits_held, credits_held = u.credits_held, \
+                   last_effective_at = u.last_effective_at FROM {u} \
+                   WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id";
+        self.update(shard, rows.len(), sql, columns).await
+    }
+
+    async fn update_limits(&mut self, shard: i32, rows: &[(Uuid, Limit)]) -> Result<(), StoreError> {
+        let columns = keys(rows.iter().map(|(environment, row)| (*environment, row.account.uuid())))
+            .integer("direction", rows.iter().map(|(_, row)| row.rule.direction.code().into()))
+            .integer("time_window", rows.iter().map(|(_, row)| row.rule.window.code().into()))
+            .integer("used", rows.iter().map(|(_, row)| row.used))
+            .time("started_at", rows.iter().map(|(_, row)| row.started_at));
+        let sql = "UPDATE ledger_limit AS t SET used = u.used, started_at = u.started_at FROM {u} \
+                   WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.account_id = u.id \
+                   AND t.direction = u.direction AND t.time_window = u.time_window";
+        self.update(shard, rows.len(), sql, columns).await
+    }
+
+    async fn insert_rejections(
+        &mut self,
+        shard: i32,
+        rows: &[Kept],
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let detail = |row: &Kept| serde_json::to_string(&row.rejection.detail).unwrap_or_default();
+        let rows = keys(rows.iter().map(|row| (row.environment, row.id.uuid())))
+            .bytes("content", rows.iter().map(|row| row.content.to_vec()))
+            .integer("reason", rows.iter().map(|row| row.rejection.reason as i64))
+            .text("detail", rows.iter().map(detail))
+            .time("rejected_at", rows.iter().map(|_| at));
+        self.insert(shard, "ledger_rejection", rows).await
+    }
+
+    async fn append_batch(&mut self, shard: i32, before: Head, after: Head) -> Result<(), StoreError> {
+        let insert = self.one(
+            "INSERT INTO ledger_batch (shard_id, batch, first_seq, last_seq, previous_hash, hash, booked_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            [
+                shard.into(),
+                after.batch.into(),
+                before.seq.saturating_add(1).into(),
+                after.seq.into(),
+                before.hash.to_vec().into(),
+                after.hash.to_vec().into(),
+                after.booked_at.into(),
+            ],
+        );
+        self.execute(insert).await?;
+        let moved = self.one(
+            "UPDATE ledger_head SET batch = $2, seq = $3, hash = $4, booked_at = $5 \
+             WHERE shard_id = $1 AND batch = $6",
+            [
+                shard.into(),
+                after.batch.into(),
+                after.seq.into(),
+                after.hash.to_vec().into(),
+                after.booked_at.into(),
+                before.batch.into(),
+            ],
+        );
+        if self.execute(moved).await? == 1 {
+            Ok(())
+        } else {
+            Err(unexpected("the head row moved under its lock"))
+        }
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.0.commit().await.map_err(|error| {
+            if is_conflict(&error) {
+                StoreError::Retry(error.into())
+            } else {
+                StoreError::Unknown(error.into())
+            }
+        })
+    }
+}
+
+/// Which kind of database a statement is for.
+pub(crate) fn dialect(backend: Backend) -> DbBackend {
+    match backend {
+        Backend::Postgres => DbBackend::Postgres,
+        Backend::Sqlite => DbBackend::Sqlite,
+    }
+}

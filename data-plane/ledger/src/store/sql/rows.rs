@@ -1,0 +1,142 @@
+//! Many rows in one statement: `unnest` of arrays on PostgreSQL, `json_each` of one text on SQLite.
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use platform::db::Backend;
+use sea_orm::{DbBackend, Statement, Value};
+use uuid::Uuid;
+
+enum Values {
+    Uuid(Vec<Uuid>),
+    Integer(Vec<i64>),
+    Text(Vec<String>),
+    Time(Vec<DateTime<Utc>>),
+    Bytes(Vec<Vec<u8>>),
+}
+
+/// Columns of rows, in order; every column has the same length. An absent value is [`Uuid::nil`], `-1`, the empty text
+/// or the epoch, which [`Rows::or_null`] turns into NULL.
+#[derive(Default)]
+pub(super) struct Rows {
+    columns: Vec<(&'static str, Values)>,
+    absent: Vec<&'static str>,
+}
+
+impl Rows {
+    pub(super) fn uuid(mut self, name: &'static str, values: impl Iterator<Item = Uuid>) -> Self {
+        self.columns.push((name, Values::Uuid(values.collect())));
+        self
+    }
+
+    pub(super) fn integer(mut self, name: &'static str, values: impl Iterator<Item = i64>) -> Self {
+        self.columns.push((name, Values::Integer(values.collect())));
+        self
+    }
+
+    pub(super) fn text(mut self, name: &'static str, values: impl Iterator<Item = String>) -> Self {
+        self.columns.push((name, Values::Text(values.collect())));
+        self
+    }
+
+    pub(super) fn time(mut self, name: &'static str, values: impl Iterator<Item = DateTime<Utc>>) -> Self {
+        self.columns.push((name, Values::Time(values.collect())));
+        self
+    }
+
+    pub(super) fn bytes(mut self, name: &'static str, values: impl Iterator<Item = Vec<u8>>) -> Self {
+        self.columns.push((name, Values::Bytes(values.collect())));
+        self
+    }
+
+    /// The last column's absent values become NULL.
+    pub(super) fn or_null(mut self) -> Self {
+        self.absent.extend(self.columns.last().map(|column| column.0));
+        self
+    }
+
+    /// The names of the columns, for an INSERT's list.
+    pub(super) fn names(&self) -> String {
+        self.columns.iter().map(|column| column.0).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The values of the alias `u`, for an INSERT's SELECT.
+    pub(super) fn selected(&self, backend: Backend) -> String {
+        let select = |(name, values): &(&'static str, Values)| {
+            if !self.absent.contains(name) {
+                return format!("u.{name}");
+            }
+            let absent = match (values, backend) {
+                (Values::Uuid(_), Backend::Postgres) => "'00000000-0000-0000-0000-000000000000'::uuid",
+                (Values::Uuid(_), Backend::Sqlite) => "zeroblob(16)",
+                (Values::Integer(_), _) => "-1",
+                (Values::Time(_), Backend::Postgres) => "to_timestamp(0)",
+                (Values::Time(_), Backend::Sqlite) => "'1970-01-01T00:00:00+00:00'",
+                (Values::Text(_) | Values::Bytes(_), _) => "''",
+            };
+            format!("nullif(u.{name}, {absent})")
+        };
+        self.columns.iter().map(select).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The statement in which `{u}` stands for these rows under the alias `u` and `$1` for the shard.
+    pub(super) fn statement(self, backend: Backend, shard: i32, sql: &str) -> Statement {
+        match backend {
+            Backend::Postgres => {
+                let names = self.names();
+                let mut values: Vec<Value> = vec![shard.into()];
+                let mut types = Vec::with_capacity(self.columns.len());
+                for (_, column) in self.columns {
+                    let (value, kind): (Value, _) = match column {
+                        Values::Uuid(values) => (values.into(), "uuid"),
+                        Values::Integer(values) => (values.into(), "int8"),
+                        Values::Text(values) => (values.into(), "text"),
+                        Values::Time(values) => (values.into(), "timestamptz"),
+                        Values::Bytes(values) => (values.into(), "bytea"),
+                    };
+                    values.push(value);
+                    types.push(format!("${}::{kind}[]", values.len()));
+                }
+                let rows = format!("unnest({}) AS u({names})", types.join(", "));
+                Statement::from_sql_and_values(DbBackend::Postgres, sql.replace("{u}", &rows), values)
+            }
+            Backend::Sqlite => {
+                let fields: Vec<String> = self
+                    .columns
+                    .iter()
+                    .enumerate()
+                    .map(|(index, (name, values))| match values {
+                        Values::Uuid(_) | Values::Bytes(_) => format!("unhex(value->>{index}) AS {name}"),
+                        _ => format!("value->>{index} AS {name}"),
+                    })
+                    .collect();
+                let rows = format!("(SELECT {} FROM json_each(?2)) AS u", fields.join(", "));
+                let sql = sql.replace("{u}", &rows).replace("$1", "?1");
+                let values: [Value; 2] = [shard.into(), json(&self.columns).into()];
+                Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+            }
+        }
+    }
+}
+
+/// The rows as one JSON text: numbers, texts, times as sea-orm writes them, bytes in hexadecimal.
+fn json(columns: &[(&'static str, Values)]) -> String {
+    let length = columns.first().map_or(0, |(_, values)| match values {
+        Values::Uuid(values) => values.len(),
+        Values::Integer(values) => values.len(),
+        Values::Text(values) => values.len(),
+        Values::Time(values) => values.len(),
+        Values::Bytes(values) => values.len(),
+    });
+    let cell = |values: &Values, row: usize| -> serde_json::Value {
+        match values {
+            Values::Uuid(values) => hex::encode(values[row].as_bytes()).into(),
+            Values::Integer(values) => values[row].into(),
+            Values::Text(values) => values[row].as_str().into(),
+            Values::Time(values) => values[row].to_rfc3339_opts(SecondsFormat::AutoSi, false).into(),
+            Values::Bytes(values) => hex::encode(&values[row]).into(),
+        }
+    };
+    let rows = (0..length)
+        .map(|row| serde_json::Value::Array(columns.iter().map(|(_, values)| cell(values, row)).collect()))
+        .collect();
+    serde_json::Value::Array(rows).to_string()
+}

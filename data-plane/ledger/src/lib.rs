@@ -19,7 +19,7 @@
 //! | [`account`], [`hold`], [`limit`], [`transfer`] | the rows |
 //! | [`writer`] | group commit |
 //! | [`store`] | what the writer needs of a database |
-//! | [`chain`] | the hash chain |
+//! | [`chain`], [`system`] | the hash chain, and its check |
 //! | [`books`] | opening, freezing and closing accounts, setting limits, reading |
 
 #![deny(clippy::arithmetic_side_effects)]
@@ -34,6 +34,7 @@ pub mod movements;
 pub mod outcome;
 pub mod rules;
 pub mod store;
+pub mod system;
 pub mod transfer;
 pub mod writer;
 

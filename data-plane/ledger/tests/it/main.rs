@@ -1,0 +1,5 @@
+//! The ledger on real databases.
+mod model;
+mod table;
+mod world;
+mod writers;

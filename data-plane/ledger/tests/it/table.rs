@@ -1,0 +1,406 @@
+//! The table language: one row per event, its outcome last. Every table runs on both databases.
+//!
+//! ```text
+//! account NAME CLASS CURRENCY [overdraw]        freeze|unfreeze|close NAME -> done|refused
+//! limit NAME out|in transfer|day|month|balance MAXIMUM                tick SECONDS
+//! transfer|deposit|withdrawal|fee|hold ID DEBIT CREDIT AMOUNT [CURRENCY] [expires=S] [effective=S]
+//!     [balancing=debit|credit] [linked] -> OUTCOME
+//! capture ID HOLD [AMOUNT] [linked] -> OUTCOME      void|reversal ID OF [linked] -> OUTCOME      expiry ID OF -> OUTCOME
+//! balance NAME POSTED HELD AVAILABLE                end: posts a call whose last event is linked
+//! ```
+//! Linked events wait for the event that ends their chain and are posted in one call. Times are seconds from the table's
+//! beginning. Ids and names are any words.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use ledger::{
+    account::{Class, State},
+    books,
+    limit::{Direction, NewLimit, Window},
+    transfer::{Kind, Side, Subject, Transfer},
+};
+use platform::testing::label;
+use tenants::money::Currency;
+
+use crate::world::{World, account_id, name, transfer_id};
+
+struct Run<'a> {
+    world: &'a mut World,
+    begin: DateTime<Utc>,
+    words: HashMap<String, u128>,
+    waiting: Vec<(Transfer, String, usize)>,
+    limits: HashMap<String, Vec<NewLimit>>,
+}
+
+impl Run<'_> {
+    fn number(&mut self, word: &str) -> u128 {
+        let next = self.words.len() as u128 + 1;
+        *self.words.entry(word.to_owned()).or_insert(next)
+    }
+
+    fn at(&self, seconds: &str) -> DateTime<Utc> {
+        self.begin + TimeDelta::seconds(seconds.parse().unwrap())
+    }
+
+    async fn flush(&mut self) {
+        let waiting = std::mem::take(&mut self.waiting);
+        let transfers = waiting.iter().map(|(transfer, ..)| transfer.clone()).collect();
+        let outcomes = self.world.post(transfers).await;
+        assert_eq!(outcomes.len(), waiting.len());
+        for (outcome, (transfer, expected, line)) in outcomes.iter().zip(waiting) {
+            assert_eq!(name(outcome), expected, "line {line}: {transfer:?}: {outcome:?}");
+        }
+    }
+
+    async fn state(&mut self, account: &str, moves: &[(State, State)], expected: &str, line: usize) {
+        let id = account_id(self.number(account));
+        let mut done = false;
+        for (from, to) in moves {
+            let tx = self.world.db.begin(self.world.scope).await.unwrap();
+            done |= books::move_state_in_tx(&tx, self.world.scope, id, *from, *to).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        assert_eq!(if done { "done" } else { "refused" }, expected, "line {line}");
+    }
+
+    async fn line(&mut self, line: usize, text: &str) {
+        let (event, expected) = match text.split_once("->") {
+            Some((event, expected)) => (event, expected.trim().to_owned()),
+            None => (text, String::new()),
+        };
+        let mut words: Vec<&str> = event.split_whitespace().collect();
+        let linked = words.last() == Some(&"linked") && words.pop().is_some();
+        match words.as_slice() {
+            [] => {}
+            ["end"] => self.flush().await,
+            ["tick", seconds] => self.world.tick(seconds.parse().unwrap()),
+            ["account", account, class, currency, rest @ ..] => {
+                let class: Class = serde_json::from_value((*class).into()).unwrap();
+                let id = account_id(self.number(account));
+                self.world.open(id, class, currency, rest == ["overdraw"]).await;
+            }
+            ["freeze", account] => self.state(account, &[(State::Open, State::Frozen)], &expected, line).await,
+            ["unfreeze", account] => self.state(account, &[(State::Frozen, State::Open)], &expected, line).await,
+            ["close", account] => {
+                let moves = [(State::Open, State::Closed), (State::Frozen, State::Closed)];
+                self.state(account, &moves, &expected, line).await;
+            }
+            ["limit", account, direction, window, maximum] => {
+                let limit = NewLimit {
+                    direction: serde_json::from_value::<Direction>((*direction).into()).unwrap(),
+                    window: serde_json::from_value::<Window>((*window).into()).unwrap(),
+                    maximum: maximum.parse().unwrap(),
+                    time_zone: "America/Mexico_City".parse().unwrap(),
+                };
+                let id = account_id(self.number(account));
+                let limits = self.limits.entry((*account).to_owned()).or_default();
+                limits.retain(|old| (old.direction, old.window) != (limit.direction, limit.window));
+                limits.push(limit);
+                let tx = self.world.db.begin(self.world.scope).await.unwrap();
+                books::set_limits_in_tx(&tx, self.world.scope, id, limits).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+            ["balance", account, figures @ ..] => {
+                let id = account_id(self.number(account));
+                let account = self.world.account(id).await;
+                let found = [account.balance().unwrap(), account.held(), account.available().unwrap()];
+                let expected: Vec<i64> = figures.iter().map(|figure| figure.parse().unwrap()).collect();
+                assert_eq!(found.as_slice(), expected, "line {line}: {account:?}");
+            }
+            [kind, id, rest @ ..] => {
+                let transfer = self.transfer(kind, id, rest, linked);
+                self.waiting.push((transfer, expected, line));
+                if !linked {
+                    self.flush().await;
+                }
+            }
+            other => panic!("line {line}: {other:?}"),
+        }
+    }
+
+    fn transfer(&mut self, kind: &str, id: &str, rest: &[&str], linked: bool) -> Transfer {
+        let kind: Kind = serde_json::from_value(kind.into()).unwrap();
+        let mut transfer = Transfer {
+            id: transfer_id(self.number(id)),
+            kind,
+            subject: Subject::Hold(transfer_id(0)),
+            amount: None,
+            currency: None,
+            balancing: None,
+            expires_at: None,
+            effective_at: None,
+            linked,
+            reference: None,
+            key: None,
+        };
+        let rest = match (kind, rest) {
+            (Kind::Capture | Kind::Void | Kind::Expiry, [hold, rest @ ..]) => {
+                transfer.subject = Subject::Hold(transfer_id(self.number(hold)));
+                rest
+            }
+            (Kind::Reversal, [original, rest @ ..]) => {
+                transfer.subject = Subject::Original(transfer_id(self.number(original)));
+                rest
+            }
+            (_, [debit, credit, rest @ ..]) => {
+                let (debit, credit) = (account_id(self.number(debit)), account_id(self.number(credit)));
+                transfer.subject = Subject::Accounts { debit, credit };
+                transfer.currency = Currency::parse("MXN");
+                rest
+            }
+            _ => panic!("{kind:?} {rest:?}"),
+        };
+        for word in rest {
+            match word.split_once('=') {
+                Some(("expires", seconds)) => transfer.expires_at = Some(self.at(seconds)),
+                Some(("effective", seconds)) => transfer.effective_at = Some(self.at(seconds)),
+                Some(("balancing", "debit")) => transfer.balancing = Some(Side::Debit),
+                Some(("balancing", "credit")) => transfer.balancing = Some(Side::Credit),
+                None if word.parse::<i64>().is_ok() => transfer.amount = word.parse().ok(),
+                None => transfer.currency = Some(Currency::parse(word).unwrap()),
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        transfer
+    }
+}
+
+async fn run(table: &str) {
+    for mut world in World::both().await {
+        eprintln!("on {}", label(world.db.backend()));
+        let begin = world.now;
+        let mut run = Run {
+            world: &mut world,
+            begin,
+            words: HashMap::new(),
+            waiting: Vec::new(),
+            limits: HashMap::new(),
+        };
+        for (index, text) in table.lines().enumerate() {
+            run.line(index + 1, text).await;
+        }
+        assert!(run.waiting.is_empty(), "a chain was left waiting: write `end`");
+        world.check_books().await;
+    }
+}
+
+const ACCOUNTS: &str = "
+    account cash asset MXN overdraw
+    account ana liability MXN
+    account beto liability MXN
+    account fees income MXN
+    deposit seed cash ana 1000 -> posted
+";
+
+macro_rules! tables {
+    ($($name:ident $table:literal)*) => {$(
+        #[tokio::test]
+        async fn $name() {
+            run(&[ACCOUNTS, $table].concat()).await;
+        }
+    )*};
+}
+
+tables! {
+    plain_transfers_move_balances "
+        transfer t1 ana beto 300 -> posted
+        balance ana 700 0 700
+        balance beto 300 0 300
+        withdrawal t2 beto cash 100 -> posted
+        fee t3 beto fees 50 -> posted
+        balance beto 150 0 150
+        balance fees 50 0 50
+        balance cash 900 0 900
+    "
+    one_id_has_one_answer "
+        transfer t1 ana beto 300 -> posted
+        transfer t1 ana beto 300 -> replayed
+        transfer t1 ana beto 301 -> id_reused
+        transfer t1 beto ana 300 -> id_reused
+        transfer t2 ana beto 5000 -> insufficient_funds
+        deposit t3 cash ana 9000 -> posted
+        transfer t2 ana beto 5000 -> insufficient_funds
+        transfer t2 ana beto 1 -> id_reused
+        balance beto 300 0 300
+    "
+    bad_requests_are_named_in_order_of_precedence "
+        transfer t1 ana ana 0 -> amount_not_positive
+        transfer t2 ana beto -5 -> amount_not_positive
+        transfer t3 ana beto 9007199254740992 -> amount_too_large
+        transfer t4 ana ana 5 -> accounts_identical
+        hold t5 ana beto 5 expires=0 -> expiry_not_in_future
+        transfer t6 ana beto 5 effective=1 -> effective_in_future
+        transfer t7 nobody noone 5 -> debit_account_not_found
+        transfer t8 ana noone 5 -> credit_account_not_found
+        transfer t9 ana beto 5 COP -> currency_mismatch
+        deposit t10 ana beto 5 -> account_class_mismatch
+        fee t11 ana cash 5 -> account_class_mismatch
+        transfer t12 ana beto 1001 -> insufficient_funds
+        transfer t13 ana beto 1000 -> posted
+        account cop liability COP
+        transfer t14 ana cop 5 -> currency_mismatch
+    "
+    holds_are_captured_voided_or_expire_once "
+        hold h1 ana beto 400 -> posted
+        balance ana 1000 400 600
+        balance beto 0 0 0
+        transfer t1 ana beto 601 -> insufficient_funds
+        capture c1 h1 401 -> capture_exceeds_hold
+        capture c2 h1 150 -> posted
+        balance ana 850 0 850
+        balance beto 150 0 150
+        capture c3 h1 -> hold_already_captured
+        void v1 h1 -> hold_already_captured
+        capture c2 h1 150 -> replayed
+        hold h2 ana beto 850 -> posted
+        hold h3 ana beto 1 -> insufficient_funds
+        void v2 h2 -> posted
+        void v3 h2 -> hold_already_voided
+        balance ana 850 0 850
+        hold h4 ana beto 100 expires=60 -> posted
+        expiry e0 h4 -> hold_not_expired
+        tick 60
+        capture c4 h4 -> hold_expired
+        expiry e1 h4 -> posted
+        expiry e1 h4 -> replayed
+        void v4 h4 -> hold_expired
+        balance ana 850 0 850
+        capture c5 nothing -> hold_not_found
+        capture c6 t1 -> hold_not_found
+    "
+    a_chain_is_all_or_none "
+        transfer t1 ana beto 300 linked -> linked_transfer_failed
+        transfer t2 beto cash 400 linked -> insufficient_funds
+        fee t3 ana fees 10 -> linked_transfer_failed
+        balance ana 1000 0 1000
+        balance beto 0 0 0
+        transfer t1 ana beto 300 linked -> posted
+        transfer t4 beto cash 300 linked -> posted
+        fee t3 ana fees 10 -> posted
+        balance ana 690 0 690
+        transfer t1 ana beto 300 linked -> replayed
+        transfer t4 beto cash 300 linked -> replayed
+        fee t3 ana fees 10 -> replayed
+        transfer t5 ana beto 1 linked -> linked_transfer_failed
+        transfer t6 ana beto 2 linked -> chain_open
+        end
+        balance ana 690 0 690
+        hold h1 ana beto 50 linked -> linked_transfer_failed
+        capture c1 h1 60 -> capture_exceeds_hold
+        hold h1 ana beto 50 linked -> posted
+        capture c2 h1 20 -> posted
+        balance ana 670 0 670
+    "
+    a_chain_refused_leaves_neighbours_alone "
+        transfer t1 ana beto 100 -> posted
+        transfer t2 ana beto 5000 linked -> insufficient_funds
+        transfer t3 ana beto 1 -> linked_transfer_failed
+        transfer t4 ana beto 100 -> posted
+        balance beto 200 0 200
+    "
+    balancing_moves_what_there_is "
+        transfer t1 ana beto 9000 balancing=debit -> posted
+        balance ana 0 0 0
+        balance beto 1000 0 1000
+        transfer t2 ana beto 9000 balancing=debit -> insufficient_funds
+        transfer t3 beto ana 400 balancing=debit -> posted
+        balance ana 400 0 400
+        transfer t1 ana beto 9000 balancing=debit -> replayed
+        transfer t1 ana beto 1000 balancing=debit -> id_reused
+    "
+    frozen_pays_nothing_out_and_closed_takes_no_part "
+        hold h1 ana beto 100 -> posted
+        freeze ana -> done
+        freeze ana -> refused
+        transfer t1 ana beto 1 -> debit_account_frozen
+        capture c1 h1 -> debit_account_frozen
+        deposit t2 cash ana 1 -> posted
+        void v1 h1 -> posted
+        close ana -> refused
+        unfreeze ana -> done
+        withdrawal t3 ana cash 1001 -> posted
+        close ana -> done
+        deposit t4 cash ana 1 -> credit_account_closed
+        transfer t5 ana beto 1 -> debit_account_closed
+        close ana -> refused
+        reversal r1 t3 -> credit_account_closed
+        freeze cash -> done
+        deposit t6 cash beto 5 -> posted
+        withdrawal t7 beto cash 5 -> credit_account_frozen
+    "
+    a_reversal_is_a_new_transfer_and_happens_once "
+        transfer t1 ana beto 300 -> posted
+        reversal r1 t1 -> posted
+        reversal r1 t1 -> replayed
+        reversal r2 t1 -> already_reversed
+        reversal r3 r1 -> not_reversible
+        balance ana 1000 0 1000
+        hold h1 ana beto 100 -> posted
+        reversal r4 h1 -> not_reversible
+        capture c1 h1 40 -> posted
+        reversal r5 c1 -> posted
+        balance ana 1000 0 1000
+        reversal r6 nothing -> original_not_found
+        transfer t2 ana beto 300 -> posted
+        transfer t3 beto cash 300 -> posted
+        reversal r7 t2 -> insufficient_funds
+        transfer t4 ana beto 10 linked -> posted
+        reversal r8 t4 -> posted
+    "
+    imported_transfers_come_in_order "
+        account old liability MXN
+        account till asset MXN overdraw
+        deposit i1 till old 500 effective=-1000 -> posted
+        withdrawal i2 old till 100 effective=-900 -> posted
+        withdrawal i3 old till 100 effective=-901 -> effective_out_of_order
+        withdrawal i4 old till 100 effective=-900 -> posted
+        deposit i5 till old 1 effective=1 -> effective_in_future
+        balance old 300 0 300
+        transfer t1 old ana 10 -> posted
+        withdrawal i6 old till 100 effective=-800 -> effective_out_of_order
+    "
+    limits_are_enforced_on_every_way_out "
+        limit ana out transfer 400
+        transfer t1 ana beto 401 -> limit_exceeded
+        transfer t2 ana beto 400 -> posted
+        limit ana out day 500
+        transfer t3 ana beto 400 -> posted
+        transfer t4 ana beto 101 -> limit_exceeded
+        transfer t5 ana beto 100 -> posted
+        fee t6 ana fees 1 -> posted
+        balance ana 99 0 99
+        deposit t7 cash ana 1000 -> posted
+        hold h1 ana beto 1 -> limit_exceeded
+        tick 86400
+        hold h2 ana beto 300 -> posted
+        hold h3 ana beto 201 -> limit_exceeded
+        capture c1 h2 100 -> posted
+        hold h4 ana beto 400 -> posted
+        transfer t8 ana beto 1 -> limit_exceeded
+        void v1 h4 -> posted
+        transfer t9 ana beto 400 -> posted
+        limit ana out day 600
+        transfer t10 ana beto 101 -> limit_exceeded
+        transfer t11 ana beto 100 -> posted
+    "
+    limits_on_what_comes_in "
+        limit beto in balance 500
+        transfer t1 ana beto 501 -> limit_exceeded
+        transfer t2 ana beto 300 -> posted
+        hold h1 ana beto 200 -> posted
+        transfer t3 ana beto 1 -> limit_exceeded
+        void v1 h1 -> posted
+        transfer t4 ana beto 200 -> posted
+        limit beto in month 600
+        transfer t5 beto ana 400 -> posted
+        transfer t6 ana beto 401 -> limit_exceeded
+        transfer t7 ana beto 400 -> posted
+    "
+    balances_do_not_overflow "
+        account big liability MXN
+        deposit t1 cash big 9007199254740991 -> balance_overflow
+        deposit t2 cash big 9007199254739991 -> posted
+        deposit t3 cash big 1 -> balance_overflow
+    "
+}

@@ -1,0 +1,125 @@
+//! Group commit with many callers, two processes' worth of writers, and a chain that somebody touched.
+
+use ledger::{
+    Ledger,
+    account::Class,
+    books,
+    movements::{Deposit, PlainTransfer},
+    outcome::Outcome,
+    system::{ChainError, verify_chain},
+};
+use platform::{
+    ctx::{Actor, Clock, Ctx, EnvironmentClock},
+    db::Backend,
+    testing::label,
+};
+use sea_orm::ConnectionTrait;
+use tenants::{
+    environment::Mode,
+    money::{Currency, Money},
+};
+
+use crate::world::{World, account_id, transfer_id};
+
+fn ctx(world: &World) -> Ctx {
+    Ctx {
+        scope: world.scope,
+        mode: Mode::Sandbox,
+        actor: Actor::System("test"),
+        request_id: "r".into(),
+        clock: EnvironmentClock::new(Clock::system(), chrono::TimeDelta::zero()),
+    }
+}
+
+fn mxn(amount: i64) -> Money {
+    Money::new(amount, Currency::parse("MXN").unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_callers_of_two_writers_lose_and_double_nothing() {
+    for world in World::both().await {
+        let ctx = ctx(&world);
+        // Two ledgers on one database: what two processes of a cell are.
+        let ledgers = [
+            Ledger::start(world.db.db(), 2, &Clock::system()).await.unwrap(),
+            Ledger::start(world.db.db(), 2, &Clock::system()).await.unwrap(),
+        ];
+        world.open(account_id(1), Class::Asset, "MXN", true).await;
+        for id in 2..=5 {
+            world.open(account_id(id), Class::Liability, "MXN", false).await;
+        }
+        let seed =
+            Deposit { id: transfer_id(1), debit: account_id(1), credit: account_id(2), money: mxn(1_000_000) };
+        assert!(matches!(ledgers[0].post_one(&ctx, seed).await, Ok(Outcome::Posted(_))));
+        let mut tasks = Vec::new();
+        for number in 0..200_u128 {
+            // Every transfer is asked for twice, once of each writer.
+            for ledger in &ledgers {
+                let (ledger, ctx) = (ledger.clone(), ctx.clone());
+                tasks.push(tokio::spawn(async move {
+                    let transfer = PlainTransfer {
+                        id: transfer_id(100 + number),
+                        debit: account_id(2),
+                        credit: account_id(3 + number % 3),
+                        money: mxn(10),
+                    };
+                    ledger.post_one(&ctx, transfer).await.unwrap()
+                }));
+            }
+        }
+        let mut posted = 0;
+        for task in tasks {
+            match task.await.unwrap() {
+                Outcome::Posted(_) => posted += 1,
+                Outcome::Replayed(_) => {}
+                Outcome::Rejected(rejection) => panic!("{}: {rejection:?}", label(world.db.backend())),
+            }
+        }
+        assert_eq!(posted, 200);
+        assert_eq!(world.account(account_id(2)).await.balance(), Some(1_000_000 - 2_000));
+        world.check_books().await;
+        let tx = world.db.begin_read(world.scope).await.unwrap();
+        let entries = books::entries(&tx, world.scope, account_id(2), 0, 1_000).await.unwrap();
+        assert_eq!(entries.len(), 201);
+        let last = entries.last().map(|(_, row)| row.debit_balance);
+        assert_eq!(last, Some(1_000_000 - 2_000));
+    }
+}
+
+#[tokio::test]
+async fn a_touched_row_breaks_the_chain() {
+    for world in World::both().await {
+        world.open(account_id(1), Class::Asset, "MXN", true).await;
+        world.open(account_id(2), Class::Liability, "MXN", false).await;
+        for number in 1..=3_u128 {
+            let deposit =
+                Deposit { id: transfer_id(number), debit: account_id(1), credit: account_id(2), money: mxn(5) };
+            world.post(vec![deposit.into()]).await;
+        }
+        let verified = verify_chain(world.db.db(), world.scope.shard).await.unwrap();
+        assert_eq!((verified.batches, verified.transfers), (3, 3));
+        let root = world.db.root().await;
+        root.execute_unprepared("UPDATE ledger_transfer SET amount = 6 WHERE seq = 2").await.unwrap();
+        let broken = verify_chain(world.db.db(), world.scope.shard).await;
+        assert!(matches!(broken, Err(ChainError::Broken { batch: 2 })), "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_app_role_cannot_touch_a_total() {
+    for world in World::both().await {
+        if world.db.backend() == Backend::Sqlite {
+            continue;
+        }
+        world.open(account_id(2), Class::Liability, "MXN", false).await;
+        for sql in [
+            "UPDATE ledger_account SET credits_posted = 5",
+            "DELETE FROM ledger_transfer",
+            "INSERT INTO ledger_head (shard_id, batch, seq, hash, booked_at) VALUES (9, 0, 0, '', now())",
+        ] {
+            let tx = world.db.begin(world.scope).await.unwrap();
+            let refused = tx.execute_unprepared(sql).await.unwrap_err();
+            assert_eq!(platform::db::error::code(&refused).as_deref(), Some("42501"), "{sql}");
+        }
+    }
+}

@@ -2,6 +2,9 @@
 //!
 //! This crate does no IO and reads no clock; whatever depends on time takes it as an argument.
 
+pub mod calendar;
 pub mod environment;
 pub mod id;
+pub mod jurisdiction;
 pub mod money;
+pub mod profile;

@@ -66,15 +66,19 @@ pub async fn verify_chain(db: &Db, shard: i32) -> Result<Verified, ChainError> {
         let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
         let rows = rows.iter().map(posted).collect::<Result<Vec<_>, _>>()?;
         let hash = chain::hash(&verified.head, shard, batch, &rows);
-        let next = batch == verified.batches.saturating_add(1) && first == verified.transfers.saturating_add(1);
-        let complete = i64::try_from(rows.len()).ok() == last.checked_sub(first).and_then(|n| n.checked_add(1));
+        let next =
+            batch == verified.batches.saturating_add(1) && first == verified.transfers.saturating_add(1);
+        let complete =
+            i64::try_from(rows.len()).ok() == last.checked_sub(first).and_then(|n| n.checked_add(1));
         if !next || !complete || previous != verified.head || stored != hash {
             return Err(ChainError::Broken { batch });
         }
         verified = Verified { batches: batch, transfers: last, head: hash };
     }
     tx.rollback().await?;
-    if (last_batch, last_seq, last_hash.as_slice()) == (verified.batches, verified.transfers, &verified.head[..]) {
+    if (last_batch, last_seq, last_hash.as_slice())
+        == (verified.batches, verified.transfers, &verified.head[..])
+    {
         Ok(verified)
     } else {
         Err(ChainError::Head)

@@ -65,7 +65,9 @@ impl Model {
 
     fn fresh(&mut self, id: u128, event: Event) -> &'static str {
         match event {
-            Event::Move(debit, credit, _) | Event::Hold(debit, credit, _) if debit == credit => "accounts_identical",
+            Event::Move(debit, credit, _) | Event::Hold(debit, credit, _) if debit == credit => {
+                "accounts_identical"
+            }
             Event::Move(debit, _, amount) | Event::Hold(debit, _, amount) if !self.pays(debit, amount) => {
                 "insufficient_funds"
             }
@@ -80,7 +82,9 @@ impl Model {
                 "posted"
             }
             Event::Capture(hold, _) | Event::Void(hold) => {
-                let Some(&(debit, credit, held, state)) = self.holds.get(&hold) else { return "hold_not_found" };
+                let Some(&(debit, credit, held, state)) = self.holds.get(&hold) else {
+                    return "hold_not_found";
+                };
                 match (state, event) {
                     ("captured", _) => return "hold_already_captured",
                     ("voided", _) => return "hold_already_voided",

@@ -80,8 +80,12 @@ impl Run<'_> {
                 let id = account_id(self.number(account));
                 self.world.open(id, class, currency, rest == ["overdraw"]).await;
             }
-            ["freeze", account] => self.state(account, &[(State::Open, State::Frozen)], &expected, line).await,
-            ["unfreeze", account] => self.state(account, &[(State::Frozen, State::Open)], &expected, line).await,
+            ["freeze", account] => {
+                self.state(account, &[(State::Open, State::Frozen)], &expected, line).await
+            }
+            ["unfreeze", account] => {
+                self.state(account, &[(State::Frozen, State::Open)], &expected, line).await
+            }
             ["close", account] => {
                 let moves = [(State::Open, State::Closed), (State::Frozen, State::Closed)];
                 self.state(account, &moves, &expected, line).await;

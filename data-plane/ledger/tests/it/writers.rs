@@ -48,8 +48,12 @@ async fn many_callers_of_two_writers_lose_and_double_nothing() {
         for id in 2..=5 {
             world.open(account_id(id), Class::Liability, "MXN", false).await;
         }
-        let seed =
-            Deposit { id: transfer_id(1), debit: account_id(1), credit: account_id(2), money: mxn(1_000_000) };
+        let seed = Deposit {
+            id: transfer_id(1),
+            debit: account_id(1),
+            credit: account_id(2),
+            money: mxn(1_000_000),
+        };
         assert!(matches!(ledgers[0].post_one(&ctx, seed).await, Ok(Outcome::Posted(_))));
         let mut tasks = Vec::new();
         for number in 0..200_u128 {
@@ -92,8 +96,12 @@ async fn a_touched_row_breaks_the_chain() {
         world.open(account_id(1), Class::Asset, "MXN", true).await;
         world.open(account_id(2), Class::Liability, "MXN", false).await;
         for number in 1..=3_u128 {
-            let deposit =
-                Deposit { id: transfer_id(number), debit: account_id(1), credit: account_id(2), money: mxn(5) };
+            let deposit = Deposit {
+                id: transfer_id(number),
+                debit: account_id(1),
+                credit: account_id(2),
+                money: mxn(5),
+            };
             world.post(vec![deposit.into()]).await;
         }
         let verified = verify_chain(world.db.db(), world.scope.shard).await.unwrap();

@@ -41,10 +41,11 @@ pub mod writer;
 use std::sync::Arc;
 
 use platform::{
-    ctx::{Actor, Clock, Ctx},
+    ctx::{Actor, Clock, Ctx, EnvironmentClock},
     db::Db,
 };
 use sea_orm::DbErr;
+use tenants::environment::Mode;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
@@ -116,6 +117,46 @@ impl Ledger {
         let mut outcomes = self.post(ctx, vec![transfer.into()]).await?;
         outcomes.pop().ok_or(Unavailable::NotPosted)
     }
+}
+
+impl Ledger {
+    /// Posts the expiry of every hold whose time is over, on every shard; how many. Ids are derived from the holds', so
+    /// that sweeps may run twice, and at once. A cell calls it again and again; a capture that comes between the end of
+    /// a hold and its sweep is refused all the same.
+    ///
+    /// # Errors
+    /// The database or the ledger is not available; the next sweep goes on.
+    pub async fn expire_holds(&self, db: &Db, clock: &Clock) -> Result<usize, SweepError> {
+        let mut expired: usize = 0;
+        for shard in 0..i32::try_from(self.shards.len()).unwrap_or(i32::MAX) {
+            for due in system::due_holds(db, shard, clock.now()).await? {
+                let ctx = Ctx {
+                    scope: due.scope,
+                    // The ledger does the same in both; an expiry has no other effect.
+                    mode: Mode::Live,
+                    actor: Actor::System("hold_expiry"),
+                    request_id: "hold_expiry".into(),
+                    clock: EnvironmentClock::new(clock.clone(), due.offset),
+                };
+                let expiries = due.holds.into_iter().map(|hold| movements::Expiry { hold }.into()).collect();
+                let outcomes = self.post(&ctx, expiries).await?;
+                let posted = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Posted(_))).count();
+                expired = expired.saturating_add(posted);
+            }
+        }
+        Ok(expired)
+    }
+}
+
+/// Why a sweep stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepError {
+    /// The holds could not be read.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// The expiries could not be posted.
+    #[error(transparent)]
+    Ledger(#[from] Unavailable),
 }
 
 fn provenance(ctx: &Ctx) -> Provenance {

@@ -1,7 +1,12 @@
-//! What crosses environments: the check of a shard's hash chain.
+//! What crosses environments: the check of a shard's hash chain, and the holds whose time is over.
 
-use platform::db::Db;
-use sea_orm::{ConnectionTrait, DbErr, Statement};
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use platform::{ctx::Scope, db::Db};
+use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use tenants::id::TransferId;
+use uuid::Uuid;
 
 use crate::{
     chain::{self, GENESIS, Hash},
@@ -83,4 +88,61 @@ pub async fn verify_chain(db: &Db, shard: i32) -> Result<Verified, ChainError> {
     } else {
         Err(ChainError::Head)
     }
+}
+
+/// Holds of one environment whose time is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DueHolds {
+    /// Shard and environment.
+    pub scope: Scope,
+    /// How far the environment's clock is ahead.
+    pub offset: TimeDelta,
+    /// The holds, those due longest first; at most [`SWEEP`].
+    pub holds: Vec<TransferId>,
+}
+
+/// The most holds of one environment that one sweep takes.
+const SWEEP: i64 = 1_000;
+
+/// The holds of a shard that are over by their environment's clock at the wall clock `wall`, by environment.
+///
+/// # Errors
+/// As the database says.
+pub async fn due_holds(db: &Db, shard: i32, wall: DateTime<Utc>) -> Result<Vec<DueHolds>, DbErr> {
+    let tx = db.begin_system().await?;
+    let backend = tx.get_database_backend();
+    let moved = "SELECT scope_id, offset_ms FROM scope_clock WHERE shard_id = $1 AND offset_ms > 0";
+    let moved = tx.query_all_raw(Statement::from_sql_and_values(backend, moved, [shard.into()])).await?;
+    let mut offsets = BTreeMap::<Uuid, TimeDelta>::new();
+    for row in moved {
+        offsets.insert(row.try_get_by_index(0)?, TimeDelta::milliseconds(row.try_get_by_index(1)?));
+    }
+    // No environment's clock is behind the wall clock: one query serves all that were not moved, and one each the rest.
+    let mut due = BTreeMap::<Uuid, DueHolds>::new();
+    for clock in std::iter::once(None).chain(offsets.iter().map(Some)) {
+        let offset = clock.map_or(TimeDelta::zero(), |(_, offset)| *offset);
+        let one = if clock.is_some() { "AND environment_id = $3" } else { "AND environment_id <> $3" };
+        let sql = format!(
+            "SELECT environment_id, id FROM ledger_hold WHERE shard_id = $1 AND state = 0 AND expires_at <= $2 {one} \
+             ORDER BY expires_at LIMIT {SWEEP}"
+        );
+        let until = wall.checked_add_signed(offset).unwrap_or(wall);
+        let environment = clock.map_or(Uuid::nil(), |(environment, _)| *environment);
+        let values: [Value; 3] = [shard.into(), until.into(), environment.into()];
+        for row in tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await? {
+            let (environment, id): (Uuid, Uuid) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            let new = || DueHolds {
+                scope: Scope::new(shard, environment),
+                offset: offsets.get(&environment).copied().unwrap_or_default(),
+                holds: Vec::new(),
+            };
+            let id = TransferId::from_uuid(id);
+            let holds = &mut due.entry(environment).or_insert_with(new).holds;
+            if !holds.contains(&id) {
+                holds.push(id);
+            }
+        }
+    }
+    tx.rollback().await?;
+    Ok(due.into_values().collect())
 }

@@ -4,7 +4,7 @@ use ledger::{
     Ledger,
     account::Class,
     books,
-    movements::{Deposit, PlainTransfer},
+    movements::{Deposit, Hold, PlainTransfer},
     outcome::Outcome,
     system::{ChainError, verify_chain},
 };
@@ -129,5 +129,50 @@ async fn the_app_role_cannot_touch_a_total() {
             let refused = tx.execute_unprepared(sql).await.unwrap_err();
             assert_eq!(platform::db::error::code(&refused).as_deref(), Some("42501"), "{sql}");
         }
+    }
+}
+
+#[tokio::test]
+async fn holds_expire_by_their_environments_clock_once() {
+    for mut world in World::both().await {
+        world.open(account_id(1), Class::Asset, "MXN", true).await;
+        world.open(account_id(2), Class::Liability, "MXN", false).await;
+        let deposit =
+            Deposit { id: transfer_id(1), debit: account_id(1), credit: account_id(2), money: mxn(500) };
+        world.post(vec![deposit.into()]).await;
+        let hold = |id, seconds| Hold {
+            id: transfer_id(id),
+            debit: account_id(2),
+            credit: account_id(1),
+            money: mxn(100),
+            expires_at: Some(world.now + chrono::TimeDelta::seconds(seconds)),
+        };
+        let block = Hold { expires_at: None, ..hold(5, 0) };
+        let holds = [hold(2, 60), hold(3, 61), hold(4, 3_600), block];
+        world.post(holds.map(Into::into).to_vec()).await;
+        assert_eq!(world.account(account_id(2)).await.held(), 400);
+
+        let clock = Clock::manual(world.now);
+        let ledger = Ledger::start(world.db.db(), 2, &clock).await.unwrap();
+        assert_eq!(ledger.expire_holds(world.db.db(), &clock).await.unwrap(), 0);
+        clock.advance(chrono::TimeDelta::seconds(60));
+        assert_eq!(ledger.expire_holds(world.db.db(), &clock).await.unwrap(), 1);
+        assert_eq!(ledger.expire_holds(world.db.db(), &clock).await.unwrap(), 0);
+        // Two sweeps at once have one effect.
+        clock.advance(chrono::TimeDelta::seconds(1));
+        let (first, second) = tokio::join!(
+            ledger.expire_holds(world.db.db(), &clock),
+            ledger.expire_holds(world.db.db(), &clock)
+        );
+        assert_eq!(first.unwrap() + second.unwrap(), 1);
+        // A sandbox whose clock was moved: the wall clock stands still.
+        let tx = world.db.begin(world.scope).await.unwrap();
+        let to = clock.now() + chrono::TimeDelta::hours(1);
+        platform::clock::advance_in_tx(&tx, world.scope, Mode::Sandbox, clock.now(), to).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(ledger.expire_holds(world.db.db(), &clock).await.unwrap(), 1);
+        assert_eq!(world.account(account_id(2)).await.held(), 100, "an authority's block stays");
+        world.tick(7_200);
+        world.check_books().await;
     }
 }

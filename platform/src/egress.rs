@@ -115,6 +115,7 @@ impl Egress {
     ///
     /// # Errors
     /// When an entry cannot be read, or the system's certificates cannot be loaded.
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes outbound clients")]
     pub fn new(config: &EgressConfig) -> Result<Self, EgressError> {
         install_crypto();
         let allowed = config

@@ -51,7 +51,8 @@ impl Window {
         let midnight = first.and_time(NaiveTime::MIN);
         (0..=3)
             .find_map(|hour| {
-                zone.from_local_datetime(&(midnight + chrono::TimeDelta::hours(hour))).earliest()
+                let local = midnight.checked_add_signed(chrono::TimeDelta::hours(hour))?;
+                zone.from_local_datetime(&local).earliest()
             })
             .map(|start| start.with_timezone(&Utc))
     }

@@ -83,6 +83,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The server is down, or the database exists.
+    #[expect(clippy::disallowed_methods, reason = "a cluster being made has no roles yet")]
     pub async fn create_database(&self, name: &str) -> Result<DatabaseConfig, sea_orm::DbErr> {
         use sea_orm::ConnectionTrait;
         let connect = async |database: &str| {
@@ -147,6 +148,7 @@ impl Cluster {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "waits for another process in code without a runtime")]
     fn launch(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;
         loop {
@@ -289,6 +291,7 @@ impl Installation {
 
 /// Waits until the server says in its own pid file that it takes connections. `direct`: `server` is the postmaster
 /// itself and the file must bear its pid, since an earlier one may have left the file behind.
+#[expect(clippy::disallowed_methods, reason = "waits for another process in code without a runtime")]
 pub(crate) fn wait_until_ready(
     folder: &Path,
     server: &mut Child,

@@ -156,6 +156,7 @@ impl Db {
     ///
     /// # Errors
     /// The database is not reachable.
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes pools and begins units of work")]
     pub async fn begin_read(&self, scope: Scope) -> Result<Tx, DbErr> {
         let tx = self.0.read.begin().await?;
         self.enter(&tx, scope).await?;
@@ -189,6 +190,7 @@ impl Db {
         Ok(())
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes pools and begins units of work")]
     async fn start(&self, pool: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
         match self.0.backend {
             Backend::Sqlite => pool.begin_with_options(immediate()).await,
@@ -264,6 +266,7 @@ fn options(url: &str, max_connections: u32) -> ConnectOptions {
     options
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that makes pools and begins units of work")]
 async fn sqlite(url: &str, max_connections: u32, read_only: bool) -> Result<DatabaseConnection, DbErr> {
     let mut options = options(url, max_connections);
     options.map_sqlx_sqlite_opts(move |options| {
@@ -278,6 +281,7 @@ async fn sqlite(url: &str, max_connections: u32, read_only: bool) -> Result<Data
     Database::connect(options).await
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that makes pools and begins units of work")]
 async fn postgres(
     config: &DatabaseConfig,
     role: Role,

@@ -27,6 +27,10 @@ pub struct RequestId(pub Arc<str>);
 
 impl RequestId {
     /// The caller's, if it is short and plain enough to stand in logs; else a fresh one (UUID version 7).
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the id of a request tells when it came, by the wall clock and no environment"
+    )]
     fn of(headers: &HeaderMap) -> Self {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(byte);
         let given = headers.get(REQUEST_ID).map(HeaderValue::as_bytes);
@@ -37,7 +41,8 @@ impl RequestId {
             _ => {
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-                let id = uuid::Builder::from_unix_timestamp_millis(millis, &rand::random()).into_uuid();
+                let id =
+                    uuid::Builder::from_unix_timestamp_millis(millis, &crate::random::bytes()).into_uuid();
                 let mut text = [0; uuid::fmt::Simple::LENGTH];
                 Self(Arc::from(&*id.as_simple().encode_lower(&mut text)))
             }

@@ -124,6 +124,7 @@ impl Server {
         with_login(&self.superuser_url, role, database)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "makes and drops the databases of tests")]
     async fn connect(&self, database: &str) -> DatabaseConnection {
         let mut options = ConnectOptions::new(self.url(None, database));
         options.max_connections(1).sqlx_logging(false);

@@ -26,6 +26,7 @@ rm -rf "$0/data" "$0/url"
 "#;
 
 /// The URL of the shared cluster, which is started if it does not run.
+#[expect(clippy::disallowed_methods, reason = "test support, outside any served process")]
 pub(super) fn superuser_url() -> String {
     static URL: OnceLock<String> = OnceLock::new();
     URL.get_or_init(|| match std::env::var(VARIABLE) {
@@ -35,6 +36,7 @@ pub(super) fn superuser_url() -> String {
     .clone()
 }
 
+#[expect(clippy::disallowed_methods, reason = "test support, outside any served process")]
 fn shared() -> io::Result<String> {
     // One per user, since a cluster's files belong to one.
     let user = fs::metadata("/proc/self")?.uid();
@@ -54,6 +56,7 @@ fn shared() -> io::Result<String> {
 }
 
 /// Whether something listens at the URL's host and port.
+#[expect(clippy::disallowed_methods, reason = "test support, outside any served process")]
 fn answers(url: &str) -> bool {
     let place = url.rsplit_once('@').and_then(|(_, rest)| rest.split_once('/')).map(|(place, _)| place);
     place.is_some_and(|place| TcpStream::connect(place).is_ok())

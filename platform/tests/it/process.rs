@@ -95,6 +95,7 @@ fn egress() -> Egress {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "looks from outside whether the port is open")]
 async fn a_drain_finishes_what_is_in_flight_and_takes_nothing_new() {
     let served = served(60_000).await;
     let request = egress().get(&served.url).unwrap();

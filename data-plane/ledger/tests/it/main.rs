@@ -1,4 +1,6 @@
 //! The ledger on real databases.
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+
 mod model;
 mod table;
 mod world;

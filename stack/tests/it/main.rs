@@ -1,0 +1,4 @@
+//! Tests of the whole, one binary.
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+
+mod tidy;

@@ -360,9 +360,10 @@ fn children(pid: u32) -> Vec<u32> {
 }
 
 fn signal(name: &str, pids: &[u32]) -> io::Result<()> {
-    // A process that is gone already is what was wanted, so the exit status does not matter.
-    Command::new("kill")
-        .arg(name)
+    // The shell's own kill, since a bare Debian has no program of that name. A process that is gone already is what was
+    // wanted, so the exit status does not matter.
+    Command::new("/bin/sh")
+        .args(["-c", "kill \"$@\"", "kill", name])
         .args(pids.iter().map(u32::to_string))
         .stderr(Stdio::null())
         .status()

@@ -25,7 +25,8 @@ fn root() -> PathBuf {
 /// The text files that are in the repository or would be after `git add`.
 fn tree() -> Vec<File> {
     let mut git = Command::new("git");
-    git.args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"]).current_dir(root());
+    git.args(["-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z"])
+        .current_dir(root());
     let listed = git.output().expect("git lists the tree");
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     let paths = String::from_utf8(listed.stdout).unwrap();

@@ -74,9 +74,9 @@ impl Drain {
     }
 }
 
-/// How long a connection may take to send the head of a request: longer than any honest caller needs, short enough that
-/// slow ones do not gather (hyper has no limit of its own).
-const HEAD_LIMIT: Duration = Duration::from_secs(15);
+/// How long a connection may be without a whole head of a request, idle time between two requests included (hyper has
+/// no limit of its own). Longer than the 60 seconds after which load balancers let go, so that they let go first.
+const HEAD_LIMIT: Duration = Duration::from_secs(75);
 
 /// Serves until the drain has begun and what was in flight is done. HTTP/1.1; the load balancer in front has the rest.
 ///

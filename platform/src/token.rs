@@ -4,6 +4,7 @@
 //! accepted, `none` least of all. A verified token is cached by its full text, so that the hot path neither hashes nor
 //! parses; its expiry is checked on every call, by the wall clock.
 
+use crate::clock::Offsets;
 use crate::ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope};
 use crate::layers::RequestId;
 use crate::openapi::{Description, Guard};
@@ -227,13 +228,21 @@ pub struct Access(Arc<Checks>);
 struct Checks {
     tokens: Tokens,
     clock: Clock,
+    offsets: Option<Offsets>,
 }
 
 impl Access {
-    /// Callers with these tokens; ends of tokens are judged by this clock.
+    /// Callers with these tokens; ends of tokens are judged by this clock, and environment time is the same one: so in
+    /// the control plane, where no clock moves.
     #[must_use]
     pub fn new(tokens: Tokens, clock: Clock) -> Self {
-        Self(Arc::new(Checks { tokens, clock }))
+        Self(Arc::new(Checks { tokens, clock, offsets: None }))
+    }
+
+    /// Like [`Access::new`], with the environments' own clocks: so in a cell.
+    #[must_use]
+    pub fn of_cell(tokens: Tokens, clock: Clock, offsets: Offsets) -> Self {
+        Self(Arc::new(Checks { tokens, clock, offsets: Some(offsets) }))
     }
 
     /// The tokens, for who issues some.
@@ -286,7 +295,8 @@ where
 {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
-        let Checks { tokens, clock } = &*Access::from_ref(state).0;
+        let access = Access::from_ref(state);
+        let Checks { tokens, clock, offsets } = &*access.0;
         let token = bearer(&parts.headers).ok_or_else(|| unauthenticated(TokenError::Absent))?;
         let claims = tokens.verify(token, clock.now()).map_err(unauthenticated)?;
         if !claims.scope.contains(S::NAME) {
@@ -294,13 +304,13 @@ where
         }
         let request_id =
             parts.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
-        let ctx = Ctx {
-            scope: Scope::new(claims.shard, claims.env.uuid()),
-            mode: claims.mode,
-            actor: Actor::Client(claims.sub),
-            request_id,
-            clock: EnvironmentClock::new(clock.clone(), TimeDelta::zero()),
+        let scope = Scope::new(claims.shard, claims.env.uuid());
+        let clock = match offsets {
+            Some(offsets) => offsets.clock(scope, claims.mode).await?,
+            None => EnvironmentClock::new(clock.clone(), TimeDelta::zero()),
         };
+        let actor = Actor::Client(claims.sub);
+        let ctx = Ctx { scope, mode: claims.mode, actor, request_id, clock };
         Ok(Self { ctx, claims, scope: PhantomData })
     }
 }

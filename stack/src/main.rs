@@ -1,1 +1,3 @@
+//! `tambo`: launches and drives the platform.
+
 fn main() {}

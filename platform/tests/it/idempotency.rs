@@ -5,17 +5,18 @@ use axum::extract::{FromRef, FromRequestParts, State};
 use axum::http::{Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use platform::clock::{Offsets, advance_in_tx};
 use platform::ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope};
 use platform::db::{Backend, Db};
 use platform::http::Json;
 use platform::idempotency::{self, Key, Keyed, Outcome, Replayed, begin_in_tx};
 use platform::layers::{self, HttpConfig};
+use platform::migrations::migrations;
 use platform::operation;
 use platform::problem::{Catalogue, Language, Problem, codes};
 use platform::testing::TestDb;
 use platform::token::{Access, Authorized, Claims, Tokens};
 use sea_orm::{ConnectionTrait, Statement};
-use sea_orm_migration::MigrationTrait;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tenants::environment::Mode;
@@ -23,10 +24,6 @@ use tenants::id::{ClientId, EnvironmentId, PartyId};
 use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
 use uuid::Uuid;
-
-fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    vec![Box::new(idempotency::MIGRATION)]
-}
 
 fn ctx(environment: u128, client: u128) -> Ctx {
     Ctx {
@@ -175,7 +172,8 @@ async fn thing_create(
     let tx = app.db.begin(caller.scope).await?;
     let outcome = begin_in_tx(&tx, &caller, &key, id.uuid()).await?;
     tx.commit().await?;
-    let answer = |id: PartyId| (StatusCode::CREATED, Json(json!({"id": id, "name": body.name})));
+    let answer =
+        |id: PartyId| (StatusCode::CREATED, Json(json!({"id": id, "name": body.name, "at": caller.now()})));
     Ok(match outcome {
         Outcome::New => answer(id).into_response(),
         Outcome::Replay(id) => Replayed(answer(PartyId::from_uuid(id))).into_response(),
@@ -183,8 +181,16 @@ async fn thing_create(
 }
 
 #[tokio::test]
-async fn a_repeated_post_gets_the_first_answer_and_says_so() {
+async fn a_repeated_post_gets_the_first_answer_and_says_so_in_the_environments_time() {
     let db = TestDb::sqlite(migrations).await;
+    let start = chrono::DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+    let clock = Clock::manual(start);
+    let offsets = Offsets::new(db.db().clone(), clock.clone());
+    let moved = start + chrono::TimeDelta::days(3);
+    let scope = Scope::new(0, Uuid::from_u128(2));
+    let tx = db.begin(scope).await.unwrap();
+    advance_in_tx(&tx, scope, Mode::Sandbox, start, moved).await.unwrap();
+    tx.commit().await.unwrap();
     let tokens = Tokens::new(&[1; 32]);
     let token = tokens.issue(&Claims {
         sub: ClientId::from_uuid(Uuid::from_u128(1)),
@@ -195,7 +201,7 @@ async fn a_repeated_post_gets_the_first_answer_and_says_so() {
         exp: i64::MAX,
         jti: "t".to_owned(),
     });
-    let app = App { access: Access::new(tokens, Clock::system()), db: db.db().clone() };
+    let app = App { access: Access::of_cell(tokens, clock, offsets), db: db.db().clone() };
     let router: axum::Router =
         OpenApiRouter::new().routes(operation!(thing_create)).with_state(app).split_for_parts().0;
     let catalogue = Arc::new(Catalogue::new(Language::En, &[]).unwrap());
@@ -215,6 +221,7 @@ async fn a_repeated_post_gets_the_first_answer_and_says_so() {
     };
     let (status, replayed, first) = post(Some("k"), r#"{"name":"a"}"#).await;
     assert_eq!((status, replayed), (201, false));
+    assert_eq!(first["at"], json!(moved));
     assert_eq!(post(Some("k"), r#"{"name":"a"}"#).await, (201, true, first.clone()));
     let (status, _, problem) = post(Some("k"), r#"{"name":"b"}"#).await;
     assert_eq!((status, &problem["code"]), (422, &json!("idempotency_mismatch")));

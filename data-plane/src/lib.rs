@@ -1,1 +1,101 @@
-//! data-plane
+//! A cell: one data plane of one jurisdiction, with its own database, keys and token issuer.
+//!
+//! **Promise.** It takes payments with the control plane down: everything it needs to decide is in its own configuration
+//! and database. Nothing of one environment is reachable with another's token.
+//!
+//! Each banking domain is a folder (slice) here; the files beside them put the slices together.
+
+pub mod app;
+mod background;
+pub mod config;
+pub mod environments;
+pub mod migrations;
+pub mod router;
+
+use std::{io, path::PathBuf};
+
+use platform::{
+    ctx::Clock,
+    db::StartError,
+    drain::{self, Drain},
+    egress::{Egress, EgressError},
+    telemetry::{Readiness, Telemetry, TelemetryError},
+};
+use tokio::net::TcpListener;
+
+use crate::{app::App, config::CellConfig};
+
+/// Why a cell did not start, or ended otherwise than by a drain. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum CellError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] platform::config::ConfigError),
+    /// The address is taken or not ours.
+    #[error(
+        "cannot listen on {address}: {error}; stop the process that has it, or set `cell.listen` to another one"
+    )]
+    Listen {
+        /// What was asked for.
+        address: std::net::SocketAddr,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The database is not there, older, newer or not durable enough.
+    #[error(transparent)]
+    Database(#[from] StartError),
+    /// The problem texts are incomplete: a mistake of this build.
+    #[error(transparent)]
+    Texts(#[from] platform::problem::CatalogueError),
+    /// The list of hosts that may be called is wrong.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// Metrics cannot be gathered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Logs, traces or metrics cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// A key file that cannot be read or holds no key, signals, or requests that were cut off at the drain's limit.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The whole process: reads the configuration from a file and variables, and [`run`]s.
+///
+/// # Errors
+/// As [`CellError`] says.
+pub fn main(
+    file: Option<PathBuf>,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(), CellError> {
+    let config = platform::config::load(file.as_deref(), variables)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config))
+}
+
+/// Runs a cell until it is drained (SIGTERM, SIGINT): migrates its database, starts the ledger, work and sweeps, serves.
+///
+/// # Errors
+/// As [`CellError`] says.
+pub async fn run(config: CellConfig) -> Result<(), CellError> {
+    let egress = Egress::new(&config.egress)?;
+    let telemetry = Telemetry::init("cell", &config.telemetry, &egress)?;
+    let drain = Drain::new();
+    drain.on_signals()?;
+    let address = config.cell.listen;
+    let listener = TcpListener::bind(address).await.map_err(|error| CellError::Listen { address, error })?;
+    let app = App::start(&config, Clock::system()).await?;
+    let background = background::start(&app, &drain);
+    let db = app.db.clone();
+    let readiness = Readiness::new(drain.clone()).check("database", move || {
+        let db = db.clone();
+        async move { db.app().ping().await }
+    });
+    let router = router::router(app.clone(), &config.http, readiness, telemetry.metrics())?;
+    tracing::info!(cell = config.cell.name, %address, "the cell serves");
+    let served = drain::serve(listener, router, &drain, &config.drain).await;
+    background.ended().await;
+    app.db.close().await.map_err(StartError::from)?;
+    telemetry.shutdown();
+    Ok(served?)
+}

@@ -68,32 +68,45 @@ impl fmt::Debug for Keys {
     }
 }
 
+/// The bytes of the development key in the file at `path`, 64 hexadecimal digits; if there is none, makes one that only
+/// its owner may read.
+///
+/// # Errors
+/// The file cannot be read, made, or does not hold a key.
+pub fn development_bytes(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(mut file) => {
+            file.write_all(hex::encode(random::bytes::<KEY_BYTES>()).as_bytes())?;
+            file.sync_all()?;
+        }
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(err) => return Err(err),
+    }
+    decoded(&fs::read_to_string(path)?).map_err(io::Error::other)
+}
+
+fn decoded(hexadecimal: &str) -> Result<[u8; KEY_BYTES], KeyError> {
+    let mut bytes = [0; KEY_BYTES];
+    hex::decode_to_slice(hexadecimal.trim(), &mut bytes).map_err(|_| KeyError::MalformedKey)?;
+    Ok(bytes)
+}
+
 impl Keys {
     /// The development key with these 64 hexadecimal digits.
     ///
     /// # Errors
     /// It is not 64 hexadecimal digits.
     pub fn development(hexadecimal: &str) -> Result<Self, KeyError> {
-        let mut secret = [0; KEY_BYTES];
-        hex::decode_to_slice(hexadecimal.trim(), &mut secret).map_err(|_| KeyError::MalformedKey)?;
-        Ok(Self { id: 1, secret: SecretBox::new(Box::new(secret)) })
+        Ok(Self { id: 1, secret: SecretBox::new(Box::new(decoded(hexadecimal)?)) })
     }
 
-    /// The development key in the file at `path`; if there is none, makes one that only its owner may read.
+    /// The development key in the file at `path`, made if there is none: see [`development_bytes`].
     ///
     /// # Errors
     /// The file cannot be read, made, or does not hold a key.
     pub fn development_file(path: &Path) -> io::Result<Self> {
-        let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-        match made {
-            Ok(mut file) => {
-                file.write_all(hex::encode(random::bytes::<KEY_BYTES>()).as_bytes())?;
-                file.sync_all()?;
-            }
-            Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(err) => return Err(err),
-        }
-        Self::development(&fs::read_to_string(path)?).map_err(io::Error::other)
+        Ok(Self { id: 1, secret: SecretBox::new(Box::new(development_bytes(path)?)) })
     }
 
     /// Seals `value` for `field` (such as `party.name`) of `scope`.

@@ -17,6 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use tenants::environment::Mode;
@@ -93,6 +94,9 @@ pub enum TokenError {
     /// Its end has passed.
     #[error("the token has expired")]
     Expired,
+    /// Its environment is not here, or not as it says.
+    #[error("the token is of an environment that this cell does not have")]
+    Elsewhere,
 }
 
 /// Issues and verifies tokens. Clones share the cache.
@@ -228,7 +232,16 @@ pub struct Access(Arc<Checks>);
 struct Checks {
     tokens: Tokens,
     clock: Clock,
-    offsets: Option<Offsets>,
+    cell: Option<(Offsets, BTreeMap<EnvironmentId, Place>)>,
+}
+
+/// Where an environment is in its cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its home shard.
+    pub shard: i32,
+    /// Its mode.
+    pub mode: Mode,
 }
 
 impl Access {
@@ -236,13 +249,19 @@ impl Access {
     /// the control plane, where no clock moves.
     #[must_use]
     pub fn new(tokens: Tokens, clock: Clock) -> Self {
-        Self(Arc::new(Checks { tokens, clock, offsets: None }))
+        Self(Arc::new(Checks { tokens, clock, cell: None }))
     }
 
-    /// Like [`Access::new`], with the environments' own clocks: so in a cell.
+    /// Like [`Access::new`], for these environments only and with their own clocks: so in a cell. A token that places
+    /// its environment elsewhere is not accepted.
     #[must_use]
-    pub fn of_cell(tokens: Tokens, clock: Clock, offsets: Offsets) -> Self {
-        Self(Arc::new(Checks { tokens, clock, offsets: Some(offsets) }))
+    pub fn of_cell(
+        tokens: Tokens,
+        clock: Clock,
+        offsets: Offsets,
+        environments: BTreeMap<EnvironmentId, Place>,
+    ) -> Self {
+        Self(Arc::new(Checks { tokens, clock, cell: Some((offsets, environments)) }))
     }
 
     /// The tokens, for who issues some.
@@ -296,17 +315,22 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let access = Access::from_ref(state);
-        let Checks { tokens, clock, offsets } = &*access.0;
+        let Checks { tokens, clock, cell } = &*access.0;
         let token = bearer(&parts.headers).ok_or_else(|| unauthenticated(TokenError::Absent))?;
         let claims = tokens.verify(token, clock.now()).map_err(unauthenticated)?;
+        if let Some((_, environments)) = cell
+            && environments.get(&claims.env) != Some(&Place { shard: claims.shard, mode: claims.mode })
+        {
+            return Err(unauthenticated(TokenError::Elsewhere));
+        }
         if !claims.scope.contains(S::NAME) {
             return Err(out_of_scope(S::NAME));
         }
         let request_id =
             parts.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
         let scope = Scope::new(claims.shard, claims.env.uuid());
-        let clock = match offsets {
-            Some(offsets) => offsets.clock(scope, claims.mode).await?,
+        let clock = match cell {
+            Some((offsets, _)) => offsets.clock(scope, claims.mode).await?,
             None => EnvironmentClock::new(clock.clone(), TimeDelta::zero()),
         };
         let actor = Actor::Client(claims.sub);

@@ -15,7 +15,7 @@ use platform::migrations::migrations;
 use platform::operation;
 use platform::problem::{Catalogue, Language, Problem, codes};
 use platform::testing::TestDb;
-use platform::token::{Access, Authorized, Claims, Tokens};
+use platform::token::{Access, Authorized, Claims, Place, Tokens};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -201,7 +201,8 @@ async fn a_repeated_post_gets_the_first_answer_and_says_so_in_the_environments_t
         exp: i64::MAX,
         jti: "t".to_owned(),
     });
-    let app = App { access: Access::of_cell(tokens, clock, offsets), db: db.db().clone() };
+    let places = [(EnvironmentId::from_uuid(scope.id), Place { shard: 0, mode: Mode::Sandbox })].into();
+    let app = App { access: Access::of_cell(tokens, clock, offsets, places), db: db.db().clone() };
     let router: axum::Router =
         OpenApiRouter::new().routes(operation!(thing_create)).with_state(app).split_for_parts().0;
     let catalogue = Arc::new(Catalogue::new(Language::En, &[]).unwrap());

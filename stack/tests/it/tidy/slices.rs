@@ -4,7 +4,7 @@ use super::source::{code, paths};
 
 /// The slices, low to high; a slice calls only slices of lower rows. Upward news travels as events.
 const LOW_TO_HIGH: [&[&str]; 6] = [
-    &["vault", "events"],
+    &["environments", "vault", "events"],
     &["parties"],
     &["accounts", "products"],
     &["fraud", "rails", "clearing"],
@@ -13,7 +13,7 @@ const LOW_TO_HIGH: [&[&str]; 6] = [
 ];
 
 /// Modules at the root of the crate that put the slices together; no slice knows them.
-const COMPOSITION: [&str; 4] = ["app", "router", "openapi", "main"];
+const COMPOSITION: [&str; 5] = ["app", "background", "migrations", "router", "main"];
 
 /// The names of the files of a slice. What others may use is in its `mod.rs`.
 const PARTS: [&str; 8] = ["model", "store", "http", "work", "rules", "schedule", "system", "wire"];

@@ -1,0 +1,63 @@
+//! What the handlers of a cell share.
+
+use std::{io, path::Path, sync::Arc};
+
+use axum::extract::FromRef;
+use ledger::Ledger;
+use platform::{
+    clock::Offsets,
+    ctx::Clock,
+    db::{Db, StartError},
+    keys::Keys,
+    token::{Access, Tokens},
+};
+
+use crate::{CellError, config::CellConfig, environments::Environments, migrations::migrations};
+
+/// The state of the router; slices take the parts they need.
+#[derive(Clone, FromRef)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// The way in for money.
+    pub ledger: Ledger,
+    /// The check of callers.
+    pub access: Access,
+    /// What seals personal data.
+    pub keys: Arc<Keys>,
+    /// The environments' clocks.
+    pub offsets: Offsets,
+    /// The environments.
+    pub environments: Environments,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+impl App {
+    /// Connects, migrates and starts the ledger's writers on the current runtime.
+    ///
+    /// # Errors
+    /// The database is not there or does not fit, or a key file is no key.
+    pub async fn start(config: &CellConfig, clock: Clock) -> Result<Self, CellError> {
+        let db = Db::connect(&config.database).await.map_err(StartError::from)?;
+        db.check_mode(config.cell.mode).await?;
+        db.migrate(migrations).await?;
+        db.check_schema(migrations).await?;
+        let ledger = Ledger::start(&db, config.cell.shards, &clock).await.map_err(StartError::from)?;
+        let offsets = Offsets::new(db.clone(), clock.clone());
+        let environments = Environments::of(config);
+        let tokens = tokens(&config.keys.token_file)?;
+        let access = Access::of_cell(tokens, clock.clone(), offsets.clone(), environments.places());
+        let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
+        Ok(Self { db, ledger, access, keys, offsets, environments, clock })
+    }
+}
+
+/// Tokens under the development key in this file; made if it is not there.
+///
+/// # Errors
+/// The file cannot be read, made, or does not hold a key.
+pub fn tokens(file: &Path) -> io::Result<Tokens> {
+    let key = platform::keys::development_bytes(file)?;
+    Ok(Tokens::new(&key))
+}

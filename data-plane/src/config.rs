@@ -1,0 +1,118 @@
+//! What a cell is configured with; every key is documented in `cell.default.toml`.
+
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
+
+use platform::{
+    config::{Config, Faults},
+    db::DatabaseConfig,
+    drain::DrainConfig,
+    egress::EgressConfig,
+    layers::HttpConfig,
+    telemetry::TelemetryConfig,
+};
+use serde::Deserialize;
+use tenants::{environment::Mode, id::EnvironmentId, jurisdiction::JurisdictionId, profile};
+
+/// A cell's configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellConfig {
+    /// What it is.
+    pub cell: CellSection,
+    /// The environments that live in it.
+    pub environments: Vec<EnvironmentSection>,
+    /// Where its rows are.
+    pub database: DatabaseConfig,
+    /// Its keys.
+    pub keys: KeysSection,
+    /// The limits of its tower stack.
+    pub http: HttpConfig,
+    /// How it stops.
+    pub drain: DrainConfig,
+    /// What it says, and to whom.
+    pub telemetry: TelemetryConfig,
+    /// Whom it may call.
+    pub egress: EgressConfig,
+}
+
+/// The `[cell]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CellSection {
+    /// Its name, for people and logs.
+    pub name: String,
+    /// Under whose law it is.
+    pub jurisdiction: JurisdictionId,
+    /// Sandbox or live.
+    pub mode: Mode,
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// How many ledger shards it has; fixed when it is made.
+    pub shards: i32,
+}
+
+/// One of the `[[environments]]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnvironmentSection {
+    /// Its id.
+    pub id: EnvironmentId,
+    /// Its home shard.
+    pub shard: i32,
+}
+
+/// The `[keys]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeysSection {
+    /// The file of the development key that seals personal data: 64 hexadecimal digits; made if it is not there.
+    pub sealing_file: PathBuf,
+    /// The file of the development key that signs tokens: 64 hexadecimal digits; made if it is not there.
+    pub token_file: PathBuf,
+}
+
+/// The most shards of a cell.
+const MOST_SHARDS: i32 = 64;
+
+impl Config for CellConfig {
+    const DEFAULTS: &'static str = include_str!("../cell.default.toml");
+
+    fn check(&self, faults: &mut Faults) {
+        let Self { cell, environments, http, telemetry, egress, .. } = self;
+        let named = (1..=63).contains(&cell.name.len())
+            && cell
+                .name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+        faults.unless(named, "cell.name", "have 1 to 63 lower-case letters, digits and hyphens");
+        if profile::profile(&cell.jurisdiction).is_none() {
+            let known: Vec<&str> = profile::all().iter().map(|one| one.jurisdiction.id.as_str()).collect();
+            faults.add("cell.jurisdiction", format!("be one of {}", known.join(", ")));
+        }
+        // Development keys lie in plain files; live waits for the key hierarchy.
+        faults.unless(
+            cell.mode == Mode::Sandbox,
+            "cell.mode",
+            "be \"sandbox\": this build has development keys only",
+        );
+        let shards = (1..=MOST_SHARDS).contains(&cell.shards);
+        faults.unless(shards, "cell.shards", &format!("be 1 to {MOST_SHARDS}"));
+        let mut seen = BTreeSet::new();
+        for (index, environment) in environments.iter().enumerate() {
+            let placed = (0..cell.shards).contains(&environment.shard);
+            faults.unless(
+                placed,
+                &format!("environments.{index}.shard"),
+                "be one of the cell's shards, from 0",
+            );
+            faults.unless(
+                seen.insert(environment.id),
+                &format!("environments.{index}.id"),
+                "stand there once",
+            );
+        }
+        http.check("http", faults);
+        telemetry.check("telemetry", faults);
+        egress.check("egress", faults);
+    }
+}

@@ -1,0 +1,16 @@
+//! `data-plane CONFIG`: runs a cell. Variables `TAMBO_…` override the file.
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match data_plane::main(env::args_os().nth(1).map(PathBuf::from), env::vars()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("data-plane: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

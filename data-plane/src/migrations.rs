@@ -1,0 +1,11 @@
+//! The tables of a cell, oldest first.
+
+use sea_orm_migration::MigrationTrait;
+
+/// Those of platform, of the ledger, and of each slice.
+#[must_use]
+pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+    let mut all = platform::migrations::migrations();
+    all.push(Box::new(ledger::migrations::MIGRATION));
+    all
+}

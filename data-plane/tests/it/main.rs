@@ -1,0 +1,7 @@
+//! Integration tests of a cell, through its router, on both databases.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+
+mod cell;
+mod document;
+mod environments;

@@ -3,6 +3,9 @@
 //! [`Book`] holds the rows of one batch, locked by the writer. [`Book::post`] decides transfer by transfer in the order
 //! given; a refused transfer or chain leaves the book as it was before it. What changed is then written in one go.
 
+mod checks;
+mod write;
+
 use std::{collections::HashMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -12,6 +15,7 @@ use tenants::{
 };
 use uuid::Uuid;
 
+use self::checks::{check_funds, check_request, check_states, move_totals, sides};
 use crate::{
     account::{Account, State},
     hold::{Hold, HoldState},
@@ -203,17 +207,18 @@ impl Book {
         let first = outcomes.len();
         let posted = self.posted.len();
         self.undo.clear();
-        let mut refused = None;
-        for (index, transfer) in chain.iter().enumerate() {
-            if open && index.saturating_add(1) == chain.len() {
-                refused = Some((index, Rejection::from(Reason::ChainOpen)));
-                break;
-            }
-            match self.post_one(call, transfer, head, now) {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(rejection) => {
-                    refused = Some((index, rejection));
-                    break;
+        let mut refused = match open {
+            true => Some((chain.len().saturating_sub(1), Reason::ChainOpen.into())),
+            false => self.refused_before(call, chain),
+        };
+        if refused.is_none() {
+            for (index, transfer) in chain.iter().enumerate() {
+                match self.post_one(call, transfer, head, now) {
+                    Ok(outcome) => outcomes.push(outcome),
+                    Err(rejection) => {
+                        refused = Some((index, rejection));
+                        break;
+                    }
                 }
             }
         }
@@ -222,17 +227,39 @@ impl Book {
         outcomes.truncate(first);
         let linked = Outcome::Rejected(Reason::LinkedTransferFailed.into());
         outcomes.resize(first.saturating_add(chain.len()), linked);
-        if open && let Some(last) = outcomes.last_mut() {
-            *last = Outcome::Rejected(Reason::ChainOpen.into());
-        }
         outcomes[first.saturating_add(culprit)] = Outcome::Rejected(rejection);
-        if rejection.reason.is_kept() && !rejection.replayed {
+        // What a transfer alone is always refused for need not be kept; in a chain others are asked before it.
+        let kept = rejection.reason.is_kept() || (head.is_some() && rejection.reason != Reason::IdReused);
+        if kept && !open && !rejection.replayed {
             let transfer = &chain[culprit];
             let (key, content) = ((call.environment, transfer.id), transfer.content());
             let again = Rejection { replayed: true, ..rejection };
             self.known.insert(key, Known::Rejected { content, rejection: again });
             self.kept.push(Kept { environment: key.0, id: key.1, content, rejection });
         }
+    }
+
+    /// The transfer for which this chain must be refused because of what is known of its ids: the one it was refused for
+    /// when it was asked the first time, or one whose id was used otherwise. Without it a repeated chain could be refused
+    /// for another transfer, whose time has come since.
+    fn refused_before(&self, call: &Call, chain: &[Transfer]) -> Option<(usize, Rejection)> {
+        if chain.len() < 2 {
+            return None;
+        }
+        let mut reused = None;
+        for (index, transfer) in chain.iter().enumerate() {
+            match self.known.get(&(call.environment, transfer.id)) {
+                None => {}
+                Some(Known::Rejected { content, rejection }) if *content == transfer.content() => {
+                    return Some((index, *rejection));
+                }
+                Some(Known::Posted(row)) if row.content == transfer.content() => {}
+                Some(_) => {
+                    reused.get_or_insert((index, Reason::IdReused.into()));
+                }
+            }
+        }
+        reused
     }
 
     /// Back to where the chain began.
@@ -435,229 +462,4 @@ impl Book {
         }
         Ok(())
     }
-
-    /// Puts a decision into the book and remembers how to take it back.
-    fn write(
-        &mut self,
-        call: &Call,
-        transfer: &Transfer,
-        content: [u8; 16],
-        chain: Option<TransferId>,
-        now: DateTime<Utc>,
-        decision: Decision,
-    ) -> Arc<Posted> {
-        let environment = call.environment;
-        let key = (environment, transfer.id);
-        let Decision { debit, credit, amount, effective_at, hold, original } = decision;
-        self.count_limits(environment, transfer, &debit, &credit, amount, effective_at);
-        let imported = transfer.effective_at.is_some();
-        let row = Arc::new(Posted {
-            environment,
-            id: transfer.id,
-            seq: self
-                .first_seq
-                .saturating_add(i64::try_from(self.posted.len()).unwrap_or(i64::MAX))
-                .saturating_add(1),
-            kind: transfer.kind,
-            debit: debit.id,
-            credit: credit.id,
-            amount,
-            currency: debit.currency,
-            hold,
-            reverses: original,
-            chain,
-            imported,
-            debit_balance: debit.balance().unwrap_or_default(),
-            credit_balance: credit.balance().unwrap_or_default(),
-            effective_at,
-            booked_at: if imported { now } else { effective_at },
-            content,
-            actor: call.provenance.actor.clone(),
-            client: call.provenance.client,
-            request_id: call.provenance.request_id.clone(),
-            key: transfer.key.clone(),
-            reference: transfer.reference.clone(),
-        });
-        if transfer.kind == Kind::Hold {
-            let placed = Hold {
-                environment,
-                id: transfer.id,
-                debit: debit.id,
-                credit: credit.id,
-                amount,
-                currency: debit.currency,
-                state: HoldState::Held,
-                captured: None,
-                expires_at: transfer.expires_at,
-                placed_at: effective_at,
-                resolved_by: None,
-            };
-            self.holds.insert(key, Slot { row: placed, changed: true, new: true });
-            self.undo.push(Undo::Hold(key, None));
-        }
-        if let Some(id) = hold
-            && let Some(slot) = self.holds.get_mut(&(environment, id))
-        {
-            self.undo.push(Undo::Hold((environment, id), Some(slot.row.clone())));
-            slot.row.state = match transfer.kind {
-                Kind::Capture => HoldState::Captured,
-                Kind::Expiry => HoldState::Expired,
-                _ => HoldState::Voided,
-            };
-            slot.row.captured = (transfer.kind == Kind::Capture).then_some(amount);
-            slot.row.resolved_by = Some(transfer.id);
-            slot.changed = true;
-        }
-        if let Some(id) = original {
-            self.reversed.insert((environment, id), transfer.id);
-            self.undo.push(Undo::Reversed((environment, id)));
-        }
-        for account in [debit, credit] {
-            let account_key = (environment, account.id);
-            if let Some(slot) = self.accounts.get_mut(&account_key) {
-                self.undo.push(Undo::Account(account_key, std::mem::replace(&mut slot.row, account)));
-                slot.changed = true;
-            }
-        }
-        self.known.insert(key, Known::Posted(row.clone()));
-        self.undo.push(Undo::Known(key));
-        self.posted.push(row.clone());
-        row
-    }
-
-    fn count_limits(
-        &mut self,
-        environment: Uuid,
-        transfer: &Transfer,
-        debit: &Account,
-        credit: &Account,
-        amount: i64,
-        at: DateTime<Utc>,
-    ) {
-        if self.limits.is_empty() {
-            return;
-        }
-        // What a hold counted when it was placed and does not post now.
-        let released = match transfer.subject {
-            Subject::Hold(id) => self.holds.get(&(environment, id)).map(|slot| {
-                let posted = if transfer.kind == Kind::Capture { amount } else { 0 };
-                (slot.row.amount.saturating_sub(posted), slot.row.placed_at)
-            }),
-            _ => None,
-        };
-        let counted = limit::counts(transfer.kind, transfer.effective_at.is_some());
-        for (account, direction) in sides(debit, credit) {
-            let key = (environment, account.id);
-            let Some(slots) = self.limits.get_mut(&key) else { continue };
-            self.undo.push(Undo::Limits(key, slots.iter().map(|slot| slot.row).collect()));
-            for slot in slots.iter_mut().filter(|slot| slot.row.rule.direction == direction) {
-                let before = slot.row;
-                if counted {
-                    slot.row.count(amount, at);
-                }
-                if let Some((amount, placed_at)) = released {
-                    slot.row.give_back(amount, placed_at);
-                }
-                slot.changed |= slot.row != before;
-            }
-        }
-    }
-}
-
-/// What the request alone decides, and the clock.
-fn check_request(transfer: &Transfer, now: DateTime<Utc>) -> Result<(), Rejection> {
-    if let Some(amount) = transfer.amount {
-        if amount <= 0 {
-            return Err(Reason::AmountNotPositive.into());
-        }
-        if amount > MAX_AMOUNT {
-            return Err(Reason::AmountTooLarge.into());
-        }
-    } else if matches!(transfer.subject, Subject::Accounts { .. }) {
-        return Err(Reason::AmountNotPositive.into());
-    }
-    if let Subject::Accounts { debit, credit } = transfer.subject
-        && debit == credit
-    {
-        return Err(Reason::AccountsIdentical.into());
-    }
-    if transfer.expires_at.is_some_and(|at| at <= now) {
-        return Err(Reason::ExpiryNotInFuture.into());
-    }
-    if transfer.effective_at.is_some_and(|at| at > now) {
-        return Err(Reason::EffectiveInFuture.into());
-    }
-    Ok(())
-}
-
-/// Closed accounts take part in nothing; from a frozen one nothing goes out.
-fn check_states(kind: Kind, debit: &Account, credit: &Account) -> Result<(), Rejection> {
-    if debit.state == State::Closed {
-        return Err(Reason::DebitAccountClosed.into());
-    }
-    if credit.state == State::Closed {
-        return Err(Reason::CreditAccountClosed.into());
-    }
-    if matches!(kind, Kind::Void | Kind::Expiry) {
-        return Ok(());
-    }
-    if debit.state == State::Frozen && debit.class.normal_side() == Side::Credit {
-        return Err(Reason::DebitAccountFrozen.into());
-    }
-    if credit.state == State::Frozen && credit.class.normal_side() == Side::Debit {
-        return Err(Reason::CreditAccountFrozen.into());
-    }
-    Ok(())
-}
-
-/// Moves the running totals; `None` if one would not fit.
-fn move_totals(kind: Kind, debit: &mut Account, credit: &mut Account, amount: i64, held: i64) -> Option<()> {
-    if kind == Kind::Hold {
-        debit.debits_held = debit.debits_held.checked_add(amount)?;
-        credit.credits_held = credit.credits_held.checked_add(amount)?;
-    }
-    debit.debits_held = debit.debits_held.checked_sub(held)?;
-    credit.credits_held = credit.credits_held.checked_sub(held)?;
-    if kind.posts() {
-        debit.debits_posted = debit.debits_posted.checked_add(amount)?;
-        credit.credits_posted = credit.credits_posted.checked_add(amount)?;
-    }
-    for account in [debit, credit] {
-        // On the wire a balance, what is available and what is held are JSON numbers: at most 2^53 − 1.
-        let fits = |value: i64| (-MAX_AMOUNT..=MAX_AMOUNT).contains(&value);
-        let (balance, available) = (account.balance()?, account.available()?);
-        let grown = balance.checked_add(account.incoming())?;
-        if ![balance, available, grown, account.held(), account.incoming()].into_iter().all(fits) {
-            return None;
-        }
-    }
-    Some(())
-}
-
-/// The account that pays must have what it pays. A capture posts what was reserved when the hold was placed.
-fn check_funds(
-    kind: Kind,
-    debit: &Account,
-    credit: &Account,
-    before: (Option<i64>, Option<i64>),
-) -> Result<(), Rejection> {
-    if kind == Kind::Capture {
-        return Ok(());
-    }
-    for ((account, direction), before) in sides(debit, credit).into_iter().zip([before.0, before.1]) {
-        let short = account.available().is_none_or(|available| available < 0);
-        if direction == Direction::Out && !account.may_overdraw && short {
-            let detail = Detail::Available(before.unwrap_or_default());
-            return Err(Rejection { detail, ..Reason::InsufficientFunds.into() });
-        }
-    }
-    Ok(())
-}
-
-/// Each account with the way its balance goes when it is debited or credited.
-fn sides<'a>(debit: &'a Account, credit: &'a Account) -> [(&'a Account, Direction); 2] {
-    let way = |account: &Account, side| {
-        if account.class.normal_side() == side { Direction::In } else { Direction::Out }
-    };
-    [(debit, way(debit, Side::Debit)), (credit, way(credit, Side::Credit))]
 }

@@ -121,7 +121,26 @@ impl Model {
         }
     }
 
+    /// What is known of the ids refuses the chain before anything is looked at: an earlier refusal first.
+    fn refused_before(&self, events: &[(u128, Event)]) -> Option<(usize, &'static str)> {
+        let known = |refuses: fn(bool, &'static str) -> Option<&'static str>| {
+            events.iter().enumerate().find_map(|(index, (id, event))| {
+                let (before, answer) = self.answers.get(id)?;
+                Some((index, refuses(before == event, answer)?))
+            })
+        };
+        known(|same, answer| (same && answer != "posted").then_some(answer))
+            .or_else(|| known(|same, _| (!same).then_some("id_reused")))
+    }
+
     fn chain(&mut self, events: &[(u128, Event)]) -> Vec<&'static str> {
+        if events.len() > 1
+            && let Some((index, answer)) = self.refused_before(events)
+        {
+            let mut answers = vec!["linked_transfer_failed"; events.len()];
+            answers[index] = answer;
+            return answers;
+        }
         let before = self.clone();
         let mut answers = Vec::new();
         for (id, event) in events {
@@ -132,7 +151,7 @@ impl Model {
                 let failed = answers.len() - 1;
                 answers = vec!["linked_transfer_failed"; events.len()];
                 answers[failed] = answer;
-                if !matches!(answer, "id_reused" | "accounts_identical") {
+                if answer != "id_reused" && (answer != "accounts_identical" || events.len() > 1) {
                     self.answers.entry(*id).or_insert((*event, answer));
                 }
                 break;

@@ -1,4 +1,5 @@
-//! The table language: one row per event, its outcome last. Every table runs on both databases.
+//! The table language: one row per event, its outcome last. Every table runs on both databases and on the
+//! store of the simulation, which shows that the latter behaves as they do.
 //!
 //! ```text
 //! account NAME CLASS CURRENCY [overdraw]        freeze|unfreeze|close NAME -> done|refused
@@ -16,24 +17,25 @@ use std::collections::HashMap;
 use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{
     account::{Class, State},
-    books,
     limit::{Direction, NewLimit, Window},
     transfer::{Kind, Side, Subject, Transfer},
 };
-use platform::testing::label;
 use tenants::money::Currency;
 
-use crate::world::{World, account_id, name, transfer_id};
+use crate::{
+    sim::World as SimWorld,
+    world::{Books, World, account_id, name, transfer_id},
+};
 
-struct Run<'a> {
-    world: &'a mut World,
+struct Run<'a, B> {
+    books: &'a mut B,
     begin: DateTime<Utc>,
     words: HashMap<String, u128>,
     waiting: Vec<(Transfer, String, usize)>,
     limits: HashMap<String, Vec<NewLimit>>,
 }
 
-impl Run<'_> {
+impl<B: Books> Run<'_, B> {
     fn number(&mut self, word: &str) -> u128 {
         let next = self.words.len() as u128 + 1;
         *self.words.entry(word.to_owned()).or_insert(next)
@@ -46,7 +48,7 @@ impl Run<'_> {
     async fn flush(&mut self) {
         let waiting = std::mem::take(&mut self.waiting);
         let transfers = waiting.iter().map(|(transfer, ..)| transfer.clone()).collect();
-        let outcomes = self.world.post(transfers).await;
+        let outcomes = self.books.post(transfers).await;
         assert_eq!(outcomes.len(), waiting.len());
         for (outcome, (transfer, expected, line)) in outcomes.iter().zip(waiting) {
             assert_eq!(name(outcome), expected, "line {line}: {transfer:?}: {outcome:?}");
@@ -57,9 +59,7 @@ impl Run<'_> {
         let id = account_id(self.number(account));
         let mut done = false;
         for (from, to) in moves {
-            let tx = self.world.db.begin(self.world.scope).await.unwrap();
-            done |= books::move_state_in_tx(&tx, self.world.scope, id, *from, *to).await.unwrap();
-            tx.commit().await.unwrap();
+            done |= self.books.move_state(id, *from, *to).await;
         }
         assert_eq!(if done { "done" } else { "refused" }, expected, "line {line}");
     }
@@ -74,11 +74,11 @@ impl Run<'_> {
         match words.as_slice() {
             [] => {}
             ["end"] => self.flush().await,
-            ["tick", seconds] => self.world.tick(seconds.parse().unwrap()),
+            ["tick", seconds] => self.books.tick(seconds.parse().unwrap()),
             ["account", account, class, currency, rest @ ..] => {
                 let class: Class = serde_json::from_value((*class).into()).unwrap();
                 let id = account_id(self.number(account));
-                self.world.open(id, class, currency, rest == ["overdraw"]).await;
+                self.books.open(id, class, currency, rest == ["overdraw"]).await;
             }
             ["freeze", account] => {
                 self.state(account, &[(State::Open, State::Frozen)], &expected, line).await
@@ -101,13 +101,11 @@ impl Run<'_> {
                 let limits = self.limits.entry((*account).to_owned()).or_default();
                 limits.retain(|old| (old.direction, old.window) != (limit.direction, limit.window));
                 limits.push(limit);
-                let tx = self.world.db.begin(self.world.scope).await.unwrap();
-                books::set_limits_in_tx(&tx, self.world.scope, id, limits).await.unwrap();
-                tx.commit().await.unwrap();
+                self.books.set_limits(id, limits).await;
             }
             ["balance", account, figures @ ..] => {
                 let id = account_id(self.number(account));
-                let account = self.world.account(id).await;
+                let account = self.books.account(id).await;
                 let found = [account.balance().unwrap(), account.held(), account.available().unwrap()];
                 let expected: Vec<i64> = figures.iter().map(|figure| figure.parse().unwrap()).collect();
                 assert_eq!(found.as_slice(), expected, "line {line}: {account:?}");
@@ -170,23 +168,23 @@ impl Run<'_> {
     }
 }
 
-async fn run(table: &str) {
-    for mut world in World::both().await {
-        eprintln!("on {}", label(world.db.backend()));
-        let begin = world.now;
-        let mut run = Run {
-            world: &mut world,
-            begin,
-            words: HashMap::new(),
-            waiting: Vec::new(),
-            limits: HashMap::new(),
-        };
-        for (index, text) in table.lines().enumerate() {
-            run.line(index + 1, text).await;
-        }
-        assert!(run.waiting.is_empty(), "a chain was left waiting: write `end`");
-        world.check_books().await;
+async fn run_on(mut books: impl Books, table: &str) {
+    eprintln!("on {}", books.label());
+    let begin = books.now();
+    let (words, limits) = (HashMap::new(), HashMap::new());
+    let mut run = Run { books: &mut books, begin, words, waiting: Vec::new(), limits };
+    for (index, text) in table.lines().enumerate() {
+        run.line(index + 1, text).await;
     }
+    assert!(run.waiting.is_empty(), "a chain was left waiting: write `end`");
+    books.check().await;
+}
+
+async fn run(table: &str) {
+    for world in World::both().await {
+        run_on(world, table).await;
+    }
+    run_on(SimWorld::new(), table).await;
 }
 
 const ACCOUNTS: &str = "
@@ -295,6 +293,17 @@ tables! {
         hold h1 ana beto 50 linked -> posted
         capture c2 h1 20 -> posted
         balance ana 670 0 670
+    "
+    a_repeated_chain_is_refused_for_the_same_transfer "
+        transfer t1 ana beto 600 linked -> linked_transfer_failed
+        transfer t2 beto cash 700 -> insufficient_funds
+        transfer t3 ana beto 900 -> posted
+        transfer t1 ana beto 600 linked -> linked_transfer_failed
+        transfer t2 beto cash 700 -> insufficient_funds
+        transfer t4 ana beto 600 linked -> linked_transfer_failed
+        transfer t5 ana beto 1 linked -> chain_open
+        end
+        balance ana 100 0 100
     "
     a_chain_refused_leaves_neighbours_alone "
         transfer t1 ana beto 100 -> posted

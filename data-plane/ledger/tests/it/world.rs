@@ -4,15 +4,19 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{
-    account::{Account, Class, NewAccount},
+    account::{Account, Class, NewAccount, State},
     books,
+    limit::NewLimit,
     outcome::Outcome,
     rules::Call,
     store::sql::SqlStore,
     transfer::{Provenance, Transfer},
     writer,
 };
-use platform::{ctx::Scope, testing::TestDb};
+use platform::{
+    ctx::Scope,
+    testing::{TestDb, label},
+};
 use sea_orm_migration::MigrationTrait;
 use tenants::{
     id::{AccountId, TransferId},
@@ -34,6 +38,22 @@ pub fn transfer_id(number: u128) -> TransferId {
 
 pub fn account_id(number: u128) -> AccountId {
     AccountId::from_uuid(Uuid::from_u128(number))
+}
+
+/// What the table language is spoken to: a ledger under a clock that the test moves.
+pub trait Books {
+    /// What it is on, for reports.
+    fn label(&self) -> &'static str;
+    fn now(&self) -> DateTime<Utc>;
+    fn tick(&mut self, seconds: i64);
+    async fn open(&self, id: AccountId, class: Class, currency: &str, may_overdraw: bool);
+    /// As [`books::move_state_in_tx`].
+    async fn move_state(&self, id: AccountId, from: State, to: State) -> bool;
+    async fn set_limits(&self, id: AccountId, limits: &[NewLimit]);
+    async fn post(&self, transfers: Vec<Transfer>) -> Vec<Outcome>;
+    async fn account(&self, id: AccountId) -> Account;
+    /// Debits equal credits, every account's totals follow from its transfers, and the chain holds.
+    async fn check(&self);
 }
 
 pub struct World {
@@ -104,6 +124,49 @@ impl World {
         }
         drop(tx);
         ledger::system::verify_chain(self.db.db(), self.scope.shard).await.unwrap();
+    }
+}
+
+impl Books for World {
+    fn label(&self) -> &'static str {
+        label(self.db.backend())
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.now
+    }
+
+    fn tick(&mut self, seconds: i64) {
+        World::tick(self, seconds);
+    }
+
+    async fn open(&self, id: AccountId, class: Class, currency: &str, may_overdraw: bool) {
+        World::open(self, id, class, currency, may_overdraw).await;
+    }
+
+    async fn move_state(&self, id: AccountId, from: State, to: State) -> bool {
+        let tx = self.db.begin(self.scope).await.unwrap();
+        let moved = books::move_state_in_tx(&tx, self.scope, id, from, to).await.unwrap();
+        tx.commit().await.unwrap();
+        moved
+    }
+
+    async fn set_limits(&self, id: AccountId, limits: &[NewLimit]) {
+        let tx = self.db.begin(self.scope).await.unwrap();
+        books::set_limits_in_tx(&tx, self.scope, id, limits).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn post(&self, transfers: Vec<Transfer>) -> Vec<Outcome> {
+        World::post(self, transfers).await
+    }
+
+    async fn account(&self, id: AccountId) -> Account {
+        World::account(self, id).await
+    }
+
+    async fn check(&self) {
+        self.check_books().await;
     }
 }
 

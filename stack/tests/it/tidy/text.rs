@@ -5,24 +5,14 @@ use super::source::code;
 /// The most lines of a Rust file.
 const LONGEST: usize = 600;
 
-/// Files that were longer when the rule came, and the most they may have. The list only shrinks.
-const LONGER: [(&str, usize); 1] = [("data-plane/ledger/src/rules.rs", 663)];
-
 /// A file beyond its bound.
 pub fn size(path: &str, text: &str) -> Vec<String> {
     let lines = text.lines().count();
-    let most = LONGER.iter().find(|(longer, _)| *longer == path).map_or(LONGEST, |(_, most)| *most);
-    if lines > most { vec![format!("{path}: {lines} lines, at most {most}: split it")] } else { Vec::new() }
-}
-
-/// Exceptions from the bound that are no longer needed.
-pub fn stale_exceptions(files: &[(&str, &str)]) -> Vec<String> {
-    let needed =
-        |longer: &str| files.iter().any(|(path, text)| *path == longer && text.lines().count() > LONGEST);
-    let stale = LONGER.iter().filter(|(path, _)| !needed(path));
-    stale
-        .map(|(path, _)| format!("{path}: no longer too long; take it off the list in tidy/text.rs"))
-        .collect()
+    if lines > LONGEST {
+        vec![format!("{path}: {lines} lines, at most {LONGEST}: split it")]
+    } else {
+        Vec::new()
+    }
 }
 
 /// The anchors of a Markdown file's headings, as its renderers make them.
@@ -223,10 +213,6 @@ pub fn test_binary(path: &str, _: &str) -> Vec<String> {
 fn planted_sizes_are_found() {
     assert!(size("x.rs", &"\n".repeat(LONGEST)).is_empty());
     assert_eq!(size("x.rs", &"\n".repeat(LONGEST + 1)).len(), 1);
-    let (path, most) = LONGER[0];
-    assert_eq!(size(path, &"\n".repeat(most + 1)).len(), 1);
-    assert_eq!(stale_exceptions(&[(path, "short")]).len(), 1);
-    assert!(stale_exceptions(&[(path, &"\n".repeat(most))]).is_empty());
 }
 
 #[test]

@@ -1,0 +1,424 @@
+//! Deterministic simulation: the real rules and writer over a simulated store, under one seed.
+//!
+//! A run has two writers on one shard, clients that ask again and again, flows on two work runners, and faults drawn from
+//! the seed: statements that break off, commits without an answer (done or not), writers and runners that die between any
+//! two steps, leases that are lost, duplicates of every request, a wall clock that jumps both ways. At its end the books are checked by folding over the rows, which shares no
+//! code with the rules.
+
+mod scheduler;
+mod store;
+mod table;
+mod work;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use ledger::{
+    account::{Account, Class, State},
+    chain::{self, GENESIS},
+    hold::HoldState,
+    limit::{Direction, Limit, NewLimit, Window},
+    outcome::Outcome,
+    rules::Call,
+    transfer::{Kind, Provenance, Subject, Transfer},
+    writer::{self, Command},
+};
+use rand::{Rng, SeedableRng, rngs::SmallRng};
+use tenants::{id::TransferId, money::Currency};
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+pub use self::table::World;
+use self::{
+    scheduler::{Tasks, give_way},
+    store::{Faults, Rows, SimStore},
+    work::{SimWork, start_runner},
+};
+use crate::world::{account_id, transfer_id};
+
+const ENVIRONMENT: Uuid = Uuid::from_u128(0xe);
+const SHARD: i32 = 0;
+const ACCOUNTS: u128 = 5;
+const CLIENTS: u128 = 4;
+const CALLS: u128 = 6;
+const LIMIT: i64 = 400;
+
+const FLOWS: u128 = 4;
+
+/// A writer's task and mailbox.
+type Writer = (u64, mpsc::Sender<Command>);
+
+/// What everybody who asks shares.
+#[derive(Clone)]
+struct Clients {
+    writers: Arc<Mutex<Vec<Writer>>>,
+    /// The answer that each id got, first and ever after.
+    answers: Arc<Mutex<BTreeMap<Uuid, String>>>,
+    /// What was asked under each id.
+    asked: Arc<Mutex<BTreeMap<Uuid, Transfer>>>,
+    /// The wall clock, in milliseconds.
+    clock: Arc<AtomicI64>,
+    /// A call without transfers.
+    call: Call,
+}
+
+fn now(clock: &AtomicI64) -> DateTime<Utc> {
+    DateTime::from_timestamp_millis(clock.load(Ordering::SeqCst)).unwrap()
+}
+
+fn arrange(rows: &mut Rows) {
+    let currency = Currency::parse("MXN").unwrap();
+    for number in 1..=ACCOUNTS {
+        let account = Account {
+            id: account_id(number),
+            class: if number == 1 { Class::Asset } else { Class::Liability },
+            currency,
+            state: State::Open,
+            may_overdraw: number == 1,
+            limited: number == 2,
+            debits_posted: 0,
+            credits_posted: 0,
+            debits_held: 0,
+            credits_held: 0,
+            last_effective_at: DateTime::UNIX_EPOCH,
+        };
+        rows.accounts.insert((ENVIRONMENT, account.id), account);
+    }
+    let rule = NewLimit {
+        direction: Direction::Out,
+        window: Window::Day,
+        maximum: LIMIT,
+        time_zone: chrono_tz::Tz::America__Bogota,
+    };
+    let limit = Limit { account: account_id(2), rule, used: 0, started_at: DateTime::UNIX_EPOCH };
+    rows.limits.insert((ENVIRONMENT, limit.account, rule.direction, rule.window), limit);
+}
+
+fn request(rng: &mut SmallRng, number: u128, earlier: &[u128]) -> Transfer {
+    let some = |rng: &mut SmallRng| {
+        if earlier.is_empty() { 9_999 } else { earlier[rng.random_range(0..earlier.len())] }
+    };
+    let pair = |rng: &mut SmallRng| {
+        let debit = rng.random_range(1..=ACCOUNTS);
+        let credit = (debit + rng.random_range(0..ACCOUNTS - 1)) % ACCOUNTS + 1;
+        Subject::Accounts { debit: account_id(debit), credit: account_id(credit) }
+    };
+    let amount = rng.random_range(1..=120);
+    let (kind, subject, amount) = match rng.random_range(0..12) {
+        0..4 => {
+            let credit = account_id(rng.random_range(2..=ACCOUNTS));
+            (Kind::Deposit, Subject::Accounts { debit: account_id(1), credit }, Some(amount))
+        }
+        4..6 => (Kind::Transfer, pair(rng), Some(amount)),
+        6 | 7 => (Kind::Hold, pair(rng), Some(amount)),
+        8 | 9 => {
+            (Kind::Capture, Subject::Hold(transfer_id(some(rng))), rng.random_bool(0.5).then_some(amount))
+        }
+        10 => (Kind::Void, Subject::Hold(transfer_id(some(rng))), None),
+        _ => (Kind::Reversal, Subject::Original(transfer_id(some(rng))), None),
+    };
+    Transfer { amount, ..plain(transfer_id(number), kind, subject) }
+}
+
+/// A transfer with nothing special about it.
+fn plain(id: TransferId, kind: Kind, subject: Subject) -> Transfer {
+    Transfer {
+        id,
+        kind,
+        subject,
+        amount: None,
+        currency: None,
+        balancing: None,
+        expires_at: None,
+        effective_at: None,
+        linked: false,
+        reference: None,
+        key: None,
+    }
+}
+
+/// Asks one writer once. `None` if it is not known what became of the call.
+async fn attempt(clients: &Clients, call: &Call, mut rng: SmallRng) -> Option<Vec<Outcome>> {
+    let writer = {
+        let writers = clients.writers.lock().unwrap();
+        writers[rng.random_range(0..writers.len())].1.clone()
+    };
+    for transfer in &call.transfers {
+        clients.asked.lock().unwrap().insert(transfer.id.uuid(), transfer.clone());
+    }
+    let (reply, answer) = oneshot::channel();
+    writer.send(Command { call: call.clone(), reply }).await.ok()?;
+    let outcomes = answer.await.ok()?.ok()?;
+    for (transfer, outcome) in call.transfers.iter().zip(&outcomes) {
+        let answer = match outcome {
+            Outcome::Posted(row) | Outcome::Replayed(row) => format!("posted {} at {}", row.amount, row.seq),
+            Outcome::Rejected(rejection) => rejection.reason.code().to_owned(),
+        };
+        let mut answers = clients.answers.lock().unwrap();
+        let first = answers.entry(transfer.id.uuid()).or_insert_with(|| answer.clone());
+        assert_eq!(*first, answer, "one id got two answers: {transfer:?}");
+    }
+    Some(outcomes)
+}
+
+/// Asks until there is an answer; what is not known is asked again with the same ids.
+async fn ask(clients: Clients, call: Call, mut rng: SmallRng) {
+    while attempt(&clients, &call, SmallRng::seed_from_u64(rng.random())).await.is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+fn start_writer(tasks: &Tasks, store: &SimStore, clock: &Arc<AtomicI64>) -> Writer {
+    let (sender, receiver) = mpsc::channel(64);
+    let (store, clock) = (Arc::new(store.clone()), clock.clone());
+    (tasks.spawn(false, writer::run(store, SHARD, receiver, move || now(&clock))), sender)
+}
+
+/// Kills writers and runners and moves the wall clock, for as long as somebody waits.
+async fn trouble(tasks: Tasks, clients: Clients, store: SimStore, work: SimWork, mut rng: SmallRng) {
+    let fork = |rng: &mut SmallRng| SmallRng::seed_from_u64(rng.random());
+    let mut runners = [(); 2].map(|()| start_runner(&tasks, &work, &clients, fork(&mut rng)));
+    loop {
+        for _ in 0..rng.random_range(1..60) {
+            give_way().await;
+        }
+        let victim = rng.random_range(0..2);
+        match rng.random_range(0..4) {
+            0 | 1 => {
+                clients.clock.fetch_add(rng.random_range(-3_600_000..7_200_000), Ordering::SeqCst);
+            }
+            2 => {
+                tasks.kill(runners[victim]);
+                runners[victim] = start_runner(&tasks, &work, &clients, fork(&mut rng));
+            }
+            _ => {
+                let mut writers = clients.writers.lock().unwrap();
+                tasks.kill(writers[victim].0);
+                writers[victim] = start_writer(&tasks, &store, &clients.clock);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1..20))).await;
+    }
+}
+
+/// Waits until every flow is finished.
+async fn flows_end(work: SimWork) {
+    while !work.open().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// One world under one seed; the hash of what came of it.
+fn simulate(seed: u64) -> chain::Hash {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let fork = |rng: &mut SmallRng| SmallRng::seed_from_u64(rng.random());
+    let faults = Faults {
+        statement: rng.random_range(0..40),
+        commit_lost: rng.random_range(0..100),
+        answer_lost: rng.random_range(0..100),
+    };
+    let store = SimStore::new(fork(&mut rng), faults, 1);
+    store.with(arrange);
+    let tasks = Tasks::default();
+    let clock = Arc::new(AtomicI64::new(1_772_366_400_000));
+    let work = SimWork::new(fork(&mut rng), rng.random_range(0..40), FLOWS, now(&clock));
+    let provenance =
+        Provenance { actor: "system:sim".into(), client: None, request_id: "r".into(), clock_offset_ms: 0 };
+    let clients = Clients {
+        writers: Arc::new(Mutex::new((0..2).map(|_| start_writer(&tasks, &store, &clock)).collect())),
+        answers: Arc::default(),
+        asked: Arc::default(),
+        clock,
+        call: Call { environment: ENVIRONMENT, provenance, transfers: Vec::new() },
+    };
+    for client in 1..=CLIENTS {
+        let (mut calls, mut earlier) = (Vec::new(), Vec::new());
+        for number in 0..CALLS {
+            let length = rng.random_range(1..=3);
+            let mut transfers = Vec::new();
+            for index in 0..length {
+                let id = client * 1_000 + number * 10 + index;
+                let mut transfer = request(&mut rng, id, &earlier);
+                transfer.linked = index + 1 < length && rng.random_bool(0.5);
+                earlier.push(id);
+                transfers.push(transfer);
+            }
+            calls.push(Call { transfers, ..clients.call.clone() });
+        }
+        let (clients, mut rng, tasks_of) = (clients.clone(), fork(&mut rng), tasks.clone());
+        tasks.spawn(true, async move {
+            for call in calls {
+                // A duplicate under way at the same time.
+                if rng.random_bool(0.3) {
+                    let fork = SmallRng::seed_from_u64(rng.random());
+                    tasks_of.spawn(true, ask(clients.clone(), call.clone(), fork));
+                }
+                let fork = SmallRng::seed_from_u64(rng.random());
+                ask(clients.clone(), call, fork).await;
+            }
+        });
+    }
+    tasks.spawn(true, flows_end(work.clone()));
+    let trouble = trouble(tasks.clone(), clients.clone(), store.clone(), work.clone(), fork(&mut rng));
+    tasks.spawn(false, trouble);
+    runtime.block_on(tasks.run(fork(&mut rng)));
+    store.with(|rows| {
+        check(rows, &clients.asked.lock().unwrap(), &clients.answers.lock().unwrap());
+        for flow in work.all() {
+            let [held, captured] = work::transfers(flow)
+                .map(|transfer| rows.transfers.contains_key(&(ENVIRONMENT, transfer.id)));
+            assert_eq!(held, captured, "half a flow: {flow}");
+        }
+        rows.heads[&SHARD].hash
+    })
+}
+
+/// The books, from the rows alone.
+fn check(rows: &Rows, asked: &BTreeMap<Uuid, Transfer>, answers: &BTreeMap<Uuid, String>) {
+    assert_eq!(answers.len(), asked.len(), "everybody was answered");
+    for (id, answer) in answers {
+        let row = rows.transfers.get(&(ENVIRONMENT, transfer_id(id.as_u128())));
+        assert_eq!(answer.starts_with("posted"), row.is_some(), "{id} was answered {answer}: {row:?}");
+    }
+    let mut ordered: Vec<_> = rows.transfers.values().collect();
+    ordered.sort_by_key(|row| row.seq);
+    let mut net: BTreeMap<u128, i64> = BTreeMap::new();
+    let mut held: BTreeMap<u128, i64> = BTreeMap::new();
+    let mut incoming: BTreeMap<u128, i64> = BTreeMap::new();
+    let mut open: BTreeMap<u128, (u128, u128, i64)> = BTreeMap::new();
+    let mut reversed = std::collections::BTreeSet::new();
+    let mut newest: BTreeMap<u128, DateTime<Utc>> = BTreeMap::new();
+    let mut out_today: BTreeMap<chrono::NaiveDate, i64> = BTreeMap::new();
+    let mut placed_on = BTreeMap::new();
+    for (index, row) in ordered.iter().enumerate() {
+        assert_eq!(row.seq, index as i64 + 1, "positions have no gap");
+        let (debit, credit) = (row.debit.uuid().as_u128(), row.credit.uuid().as_u128());
+        let request = &asked[&row.id.uuid()];
+        if let Subject::Accounts { debit, credit } = request.subject {
+            assert_eq!((debit, credit), (row.debit, row.credit), "{row:?}");
+        }
+        if let Subject::Hold(hold) = request.subject {
+            let (d, c, amount) = open.remove(&hold.uuid().as_u128()).expect("a hold ends once");
+            assert_eq!((d, c), (debit, credit), "{row:?}");
+            assert!(row.amount <= amount);
+            *held.entry(d).or_default() -= amount;
+            *incoming.entry(c).or_default() -= amount;
+            if d == 2 {
+                let released = if row.kind == Kind::Capture { amount - row.amount } else { amount };
+                *out_today.entry(placed_on[&hold]).or_default() -= released;
+            }
+        }
+        if row.kind == Kind::Hold {
+            open.insert(row.id.uuid().as_u128(), (debit, credit, row.amount));
+            *held.entry(debit).or_default() += row.amount;
+            *incoming.entry(credit).or_default() += row.amount;
+        } else if row.kind != Kind::Void {
+            *net.entry(debit).or_default() -= row.amount;
+            *net.entry(credit).or_default() += row.amount;
+        }
+        if let Some(original) = row.reverses {
+            assert!(reversed.insert(original), "a transfer is reversed once: {row:?}");
+            let original = &rows.transfers[&(ENVIRONMENT, original)];
+            assert_eq!(
+                (original.debit, original.credit, original.amount),
+                (row.credit, row.debit, row.amount)
+            );
+        }
+        for (account, balance) in [(debit, row.debit_balance), (credit, row.credit_balance)] {
+            let sum = net.get(&account).copied().unwrap_or(0);
+            assert_eq!(balance, if account == 1 { -sum } else { sum }, "balance after {row:?}");
+            assert!(
+                newest.insert(account, row.effective_at) <= Some(row.effective_at),
+                "time goes back: {row:?}"
+            );
+        }
+        if debit != 1 && row.kind != Kind::Void {
+            let available = net.get(&debit).unwrap_or(&0) - held.get(&debit).unwrap_or(&0);
+            assert!(available >= 0, "overdrawn by {row:?}");
+        }
+        if debit == 2 && matches!(row.kind, Kind::Transfer | Kind::Hold) {
+            let day = row.effective_at.with_timezone(&chrono_tz::Tz::America__Bogota).date_naive();
+            placed_on.insert(row.id, day);
+            let used = out_today.entry(day).or_default();
+            *used += row.amount;
+            assert!(*used <= LIMIT, "the limit of account 2 is passed by {row:?}");
+        }
+    }
+    for account in rows.accounts.values() {
+        let number = account.id.uuid().as_u128();
+        let sum = account.credits_posted - account.debits_posted;
+        assert_eq!(sum, net.get(&number).copied().unwrap_or(0), "account {number}");
+        assert_eq!(account.debits_held, held.get(&number).copied().unwrap_or(0), "held of account {number}");
+        assert_eq!(account.credits_held, incoming.get(&number).copied().unwrap_or(0), "incoming of {number}");
+    }
+    let held_rows = rows.holds.values().filter(|hold| hold.state == HoldState::Held).count();
+    assert_eq!(held_rows, open.len(), "open holds");
+    chain_of(rows);
+    // A linked chain is all or none.
+    let chained: Vec<_> = ordered.iter().filter_map(|row| row.chain).collect();
+    for (id, request) in asked {
+        let next = asked.get(&Uuid::from_u128(id.as_u128() + 1));
+        if request.linked
+            && let Some(next) = next
+        {
+            let posted = |id: Uuid| rows.transfers.contains_key(&(ENVIRONMENT, transfer_id(id.as_u128())));
+            assert_eq!(posted(*id), posted(next.id.uuid()), "half a chain: {request:?}");
+        }
+    }
+    assert!(chained.iter().all(|head| rows.transfers.contains_key(&(ENVIRONMENT, *head))));
+}
+
+/// Batches follow each other without gap, and every hash is that of its transfers.
+fn chain_of(rows: &Rows) {
+    let mut ordered: Vec<_> = rows.transfers.values().collect();
+    ordered.sort_by_key(|row| row.seq);
+    let mut previous = (GENESIS, 0);
+    for ((shard, batch), (first, last, before, hash)) in &rows.batches {
+        assert_eq!((*before, *first), (previous.0, previous.1 + 1), "batch {batch} follows the one before");
+        let range = (*first - 1) as usize..*last as usize;
+        let again = chain::hash(before, *shard, *batch, ordered[range].iter().map(|row| row.as_ref()));
+        assert_eq!(again, *hash, "hash of batch {batch}");
+        previous = (*hash, *last);
+    }
+    assert_eq!(previous.1, ordered.len() as i64, "every transfer is in a batch");
+    assert_eq!(rows.heads[&SHARD].hash, previous.0);
+}
+
+fn seeds(range: std::ops::Range<u64>) {
+    for seed in range {
+        if let Err(panic) = std::panic::catch_unwind(|| simulate(seed)) {
+            eprintln!("seed {seed} fails; run it alone with TAMBO_SEED={seed}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "one seed alone, for who looks into it")]
+fn two_hundred_seeds_of_faults_leave_the_books_right() {
+    match std::env::var("TAMBO_SEED") {
+        Ok(seed) => seeds(seed.parse().unwrap()..seed.parse::<u64>().unwrap() + 1),
+        Err(_) => seeds(0..200),
+    }
+}
+
+#[test]
+#[ignore = "long tier: ./test --full"]
+fn full_ten_thousand_seeds() {
+    seeds(0..10_000);
+}
+
+#[test]
+fn a_seed_is_a_history() {
+    assert_eq!(simulate(7), simulate(7));
+    assert_ne!(simulate(7), simulate(8));
+}

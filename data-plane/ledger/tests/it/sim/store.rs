@@ -1,0 +1,327 @@
+//! A store in memory with transactions and row locks that behaves as PostgreSQL does under READ COMMITTED: a statement
+//! sees what is committed and what its own transaction wrote; a locked row makes others wait, and is read anew once the
+//! lock is had; nothing of a dropped transaction remains. That it does is checked by running the table language on it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use chrono::{DateTime, Utc};
+use ledger::{
+    account::Account,
+    chain::{GENESIS, Hash},
+    hold::Hold,
+    limit::{Direction, Limit, Window},
+    rules::{AccountKey, Kept, Known, TransferKey},
+    store::{Head, Store, StoreError, StoreTx},
+    transfer::Posted,
+};
+use rand::{Rng, rngs::SmallRng};
+use tenants::id::{AccountId, TransferId};
+use uuid::Uuid;
+
+use super::scheduler::give_way;
+
+type LimitKey = (Uuid, AccountId, Direction, Window);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+enum Lock {
+    Head(i32),
+    Account(AccountKey),
+    Hold(TransferKey),
+    Limit(LimitKey),
+}
+
+/// What is committed, or what one transaction has written.
+#[derive(Clone, Default)]
+pub struct Rows {
+    pub heads: BTreeMap<i32, Head>,
+    pub batches: BTreeMap<(i32, i64), (i64, i64, Hash, Hash)>,
+    pub accounts: BTreeMap<AccountKey, Account>,
+    pub holds: BTreeMap<TransferKey, Hold>,
+    pub limits: BTreeMap<LimitKey, Limit>,
+    pub transfers: BTreeMap<TransferKey, Arc<Posted>>,
+    pub rejections: BTreeMap<TransferKey, Known>,
+}
+
+#[derive(Default)]
+struct State {
+    committed: Rows,
+    locks: HashMap<Lock, u64>,
+    next: u64,
+}
+
+/// How often what goes wrong, in thousandths of statements or commits.
+#[derive(Clone, Copy, Default)]
+pub struct Faults {
+    pub statement: u32,
+    pub commit_lost: u32,
+    pub answer_lost: u32,
+}
+
+#[derive(Clone)]
+pub struct SimStore {
+    state: Arc<Mutex<State>>,
+    rng: Arc<Mutex<SmallRng>>,
+    faults: Faults,
+}
+
+pub struct SimTx {
+    store: SimStore,
+    number: u64,
+    written: Rows,
+    /// A unique key was written twice; the database would have said so at the statement.
+    dead: bool,
+}
+
+fn lost(what: &str) -> StoreError {
+    StoreError::Retry(what.to_owned().into())
+}
+
+impl SimStore {
+    pub fn new(rng: SmallRng, faults: Faults, shards: i32) -> Self {
+        let mut state = State::default();
+        for shard in 0..shards {
+            let head = Head { batch: 0, seq: 0, hash: GENESIS, booked_at: DateTime::UNIX_EPOCH };
+            state.committed.heads.insert(shard, head);
+        }
+        SimStore { state: Arc::new(Mutex::new(state)), rng: Arc::new(Mutex::new(rng)), faults }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Looks at what is committed, or arranges it.
+    pub fn with<T>(&self, look: impl FnOnce(&mut Rows) -> T) -> T {
+        look(&mut self.state().committed)
+    }
+
+    fn happens(&self, thousandths: u32) -> bool {
+        thousandths > 0 && self.rng.lock().unwrap().random_range(0..1_000) < thousandths
+    }
+}
+
+impl SimTx {
+    /// Every statement: others may go first, and the connection may break.
+    async fn statement(&self) -> Result<(), StoreError> {
+        give_way().await;
+        if self.dead || self.store.happens(self.store.faults.statement) {
+            return Err(lost("the connection broke"));
+        }
+        Ok(())
+    }
+
+    /// Waits for a row's lock and keeps it until the transaction ends.
+    async fn lock(&self, lock: Lock) {
+        loop {
+            {
+                let mut state = self.store.state();
+                let owner = *state.locks.entry(lock).or_insert(self.number);
+                if owner == self.number {
+                    return;
+                }
+            }
+            // The owner cannot be waited for by name: look again whenever it is this task's turn.
+            tokio::time::sleep(std::time::Duration::from_micros(50)).await;
+        }
+    }
+}
+
+impl Drop for SimTx {
+    fn drop(&mut self) {
+        let number = self.number;
+        self.store.state().locks.retain(|_, owner| *owner != number);
+    }
+}
+
+impl Store for SimStore {
+    type Tx = SimTx;
+
+    async fn begin(&self) -> Result<SimTx, StoreError> {
+        give_way().await;
+        let number = {
+            let mut state = self.state();
+            state.next += 1;
+            state.next
+        };
+        Ok(SimTx { store: self.clone(), number, written: Rows::default(), dead: false })
+    }
+
+    async fn batch_hash(&self, shard: i32, batch: i64) -> Result<Option<Hash>, StoreError> {
+        give_way().await;
+        if self.happens(self.faults.statement) {
+            return Err(lost("the connection broke"));
+        }
+        Ok(self.state().committed.batches.get(&(shard, batch)).map(|row| row.3))
+    }
+}
+
+impl StoreTx for SimTx {
+    async fn lock_head(&mut self, shard: i32) -> Result<Option<Head>, StoreError> {
+        self.statement().await?;
+        self.lock(Lock::Head(shard)).await;
+        Ok(self.store.state().committed.heads.get(&shard).copied())
+    }
+
+    async fn find(&mut self, _: i32, ids: &[TransferKey]) -> Result<Vec<(TransferKey, Known)>, StoreError> {
+        self.statement().await?;
+        let state = self.store.state();
+        let known = |key: &TransferKey| {
+            let posted = state.committed.transfers.get(key).map(|row| Known::Posted(row.clone()));
+            Some((*key, posted.or_else(|| state.committed.rejections.get(key).cloned())?))
+        };
+        Ok(ids.iter().filter_map(known).collect())
+    }
+
+    async fn find_reversals(
+        &mut self,
+        _: i32,
+        originals: &[TransferKey],
+    ) -> Result<Vec<(TransferKey, TransferId)>, StoreError> {
+        self.statement().await?;
+        let state = self.store.state();
+        let reversals = state.committed.transfers.values().filter_map(|row| {
+            let key = (row.environment, row.reverses?);
+            originals.contains(&key).then_some((key, row.id))
+        });
+        Ok(reversals.collect())
+    }
+
+    async fn lock_holds(&mut self, _: i32, ids: &[TransferKey]) -> Result<Vec<Hold>, StoreError> {
+        self.statement().await?;
+        let mut found = Vec::new();
+        for key in ids {
+            if self.store.with(|rows| rows.holds.contains_key(key)) {
+                self.lock(Lock::Hold(*key)).await;
+                found.extend(self.store.with(|rows| rows.holds.get(key).cloned()));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn lock_accounts(
+        &mut self,
+        _: i32,
+        ids: &[(Uuid, AccountId)],
+    ) -> Result<Vec<(Uuid, Account)>, StoreError> {
+        self.statement().await?;
+        let mut found = Vec::new();
+        for key in ids {
+            if self.store.with(|rows| rows.accounts.contains_key(key)) {
+                self.lock(Lock::Account(*key)).await;
+                found.extend(self.store.with(|rows| rows.accounts.get(key).map(|row| (key.0, row.clone()))));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn lock_limits(
+        &mut self,
+        _: i32,
+        accounts: &[(Uuid, AccountId)],
+    ) -> Result<Vec<(Uuid, Limit)>, StoreError> {
+        self.statement().await?;
+        let keys: Vec<LimitKey> = self.store.with(|rows| {
+            rows.limits.keys().filter(|key| accounts.contains(&(key.0, key.1))).copied().collect()
+        });
+        let mut found = Vec::new();
+        for key in keys {
+            self.lock(Lock::Limit(key)).await;
+            found.extend(self.store.with(|rows| rows.limits.get(&key).map(|row| (key.0, *row))));
+        }
+        Ok(found)
+    }
+
+    async fn insert_transfers(&mut self, _: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
+        self.statement().await?;
+        for row in rows {
+            let key = (row.environment, row.id);
+            let taken = self.store.with(|committed| committed.transfers.contains_key(&key));
+            if taken || self.written.transfers.insert(key, row.clone()).is_some() {
+                self.dead = true;
+                return Err(StoreError::Failed("duplicate key".into()));
+            }
+        }
+        Ok(())
+    }
+
+    async fn insert_holds(&mut self, _: i32, rows: &[Hold]) -> Result<(), StoreError> {
+        self.statement().await?;
+        self.written.holds.extend(rows.iter().map(|row| ((row.environment, row.id), row.clone())));
+        Ok(())
+    }
+
+    async fn update_holds(&mut self, _: i32, rows: &[Hold]) -> Result<(), StoreError> {
+        self.insert_holds(0, rows).await
+    }
+
+    async fn update_accounts(&mut self, _: i32, rows: &[(Uuid, Account)]) -> Result<(), StoreError> {
+        self.statement().await?;
+        for (environment, row) in rows {
+            let key = (*environment, row.id);
+            self.lock(Lock::Account(key)).await;
+            // An update writes totals only: state and limits are another transaction's columns.
+            let before = self.store.with(|committed| committed.accounts.get(&key).cloned());
+            let Some(before) = before else { return Err(StoreError::Failed("no such account".into())) };
+            let row = Account { state: before.state, limited: before.limited, ..row.clone() };
+            self.written.accounts.insert(key, row);
+        }
+        Ok(())
+    }
+
+    async fn update_limits(&mut self, _: i32, rows: &[(Uuid, Limit)]) -> Result<(), StoreError> {
+        self.statement().await?;
+        let key = |environment: &Uuid, row: &Limit| {
+            (*environment, row.account, row.rule.direction, row.rule.window)
+        };
+        self.written.limits.extend(rows.iter().map(|(environment, row)| (key(environment, row), *row)));
+        Ok(())
+    }
+
+    async fn insert_rejections(&mut self, _: i32, rows: &[Kept], _: DateTime<Utc>) -> Result<(), StoreError> {
+        self.statement().await?;
+        for row in rows {
+            let mut rejection = row.rejection;
+            rejection.replayed = true;
+            let known = Known::Rejected { content: row.content, rejection };
+            self.written.rejections.insert((row.environment, row.id), known);
+        }
+        Ok(())
+    }
+
+    async fn append_batch(&mut self, shard: i32, before: Head, after: Head) -> Result<(), StoreError> {
+        self.statement().await?;
+        self.lock(Lock::Head(shard)).await;
+        if self.store.with(|rows| rows.heads.get(&shard).map(|head| head.batch)) != Some(before.batch) {
+            return Err(StoreError::Failed("the head moved".into()));
+        }
+        let batch = (before.seq + 1, after.seq, before.hash, after.hash);
+        self.written.batches.insert((shard, after.batch), batch);
+        self.written.heads.insert(shard, after);
+        Ok(())
+    }
+
+    async fn commit(mut self) -> Result<(), StoreError> {
+        give_way().await;
+        if self.store.happens(self.store.faults.commit_lost) {
+            return Err(StoreError::Unknown("the connection broke before the commit".into()));
+        }
+        let written = std::mem::take(&mut self.written);
+        self.store.with(|rows| {
+            rows.heads.extend(written.heads);
+            rows.batches.extend(written.batches);
+            rows.accounts.extend(written.accounts);
+            rows.holds.extend(written.holds);
+            rows.limits.extend(written.limits);
+            rows.transfers.extend(written.transfers);
+            rows.rejections.extend(written.rejections);
+        });
+        give_way().await;
+        if self.store.happens(self.store.faults.answer_lost) {
+            return Err(StoreError::Unknown("the connection broke after the commit".into()));
+        }
+        Ok(())
+    }
+}

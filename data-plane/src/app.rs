@@ -9,10 +9,11 @@ use platform::{
     ctx::Clock,
     db::{Db, StartError},
     keys::Keys,
+    problem::Catalogue,
     token::{Access, Tokens},
 };
 
-use crate::{CellError, config::CellConfig, environments::Environments, migrations::migrations};
+use crate::{CellError, config::CellConfig, environments::Environments, migrations::migrations, router};
 
 /// The state of the router; slices take the parts they need.
 #[derive(Clone, FromRef)]
@@ -29,6 +30,8 @@ pub struct App {
     pub offsets: Offsets,
     /// The environments.
     pub environments: Environments,
+    /// The texts of problems, for answers that report problems of parts.
+    pub catalogue: Arc<Catalogue>,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -49,7 +52,8 @@ impl App {
         let tokens = tokens(&config.keys.token_file)?;
         let access = Access::of_cell(tokens, clock.clone(), offsets.clone(), environments.places());
         let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
-        Ok(Self { db, ledger, access, keys, offsets, environments, clock })
+        let catalogue = router::catalogue(config.http.language)?;
+        Ok(Self { db, ledger, access, keys, offsets, environments, catalogue, clock })
     }
 }
 

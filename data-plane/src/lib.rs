@@ -10,6 +10,7 @@ mod background;
 pub mod config;
 pub mod environments;
 pub mod migrations;
+pub mod parties;
 pub mod router;
 
 use std::{io, path::PathBuf};

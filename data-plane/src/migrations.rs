@@ -7,5 +7,6 @@ use sea_orm_migration::MigrationTrait;
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     let mut all = platform::migrations::migrations();
     all.push(Box::new(ledger::migrations::MIGRATION));
+    all.push(Box::new(crate::parties::MIGRATION));
     all
 }

@@ -13,12 +13,12 @@ use platform::{
 };
 use utoipa::openapi::OpenApi;
 
-use crate::{CellError, app::App, environments};
+use crate::{CellError, app::App, environments, parties};
 
 /// The problem codes of this crate, and their texts.
 pub static DOMAIN: Domain = Domain {
     name: "data-plane",
-    codes: &[environments::http::CODES],
+    codes: &[environments::http::CODES, parties::http::CODES],
     en: include_str!("../locales/en.ftl"),
     es: include_str!("../locales/es.ftl"),
     pt: include_str!("../locales/pt.ftl"),
@@ -27,14 +27,14 @@ pub static DOMAIN: Domain = Domain {
 /// Every scope of a cell, for who issues tokens.
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    [environments::http::SCOPES].concat()
+    [environments::http::SCOPES, parties::http::SCOPES].concat()
 }
 
 fn slices() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(environments::http::router())
+    OpenApiRouter::new().merge(environments::http::router()).merge(parties::http::router())
 }
 
-fn catalogue(default: Language) -> Result<Arc<Catalogue>, CellError> {
+pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, CellError> {
     Ok(Arc::new(Catalogue::new(default, &[&DOMAIN])?))
 }
 
@@ -48,7 +48,7 @@ pub fn router(
     readiness: Readiness,
     metrics: PrometheusHandle,
 ) -> Result<Router, CellError> {
-    let catalogue = catalogue(http.language)?;
+    let catalogue = Arc::clone(&app.catalogue);
     let routes: Router = slices().with_state(app).merge(problem::router(Arc::clone(&catalogue))).into();
     let served = layers::apply(routes.merge(openapi::router(document()?)), http, catalogue);
     // Beside the stack, so that they answer under overload.

@@ -60,14 +60,45 @@ impl<T> Argument for Json<T> {
 
 /// Refuses a body that is not declared as `application/json` (or `application/…+json`).
 pub(crate) fn declared_json(headers: &HeaderMap) -> Result<(), Problem> {
-    let declared =
-        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = declared.split(';').next().unwrap_or_default().trim();
+    let essence = essence(headers);
     let json = essence.eq_ignore_ascii_case("application/json")
         || (essence.len() > 5
             && essence.get(..12).is_some_and(|kind| kind.eq_ignore_ascii_case("application/"))
             && essence.get(essence.len() - 5..).is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json")));
-    if json { Ok(()) } else { Err(Problem::new(&codes::UNSUPPORTED_MEDIA_TYPE)) }
+    if json { Ok(()) } else { Err(not_declared("application/json")) }
+}
+
+fn not_declared(expected: &'static str) -> Problem {
+    Problem::new(&codes::UNSUPPORTED_MEDIA_TYPE).arg("expected", expected)
+}
+
+/// A body of comma-separated values (`text/csv`, RFC 4180), as bytes. Name it in
+/// `#[utoipa::path(request_body(content = String, content_type = "text/csv"))]`.
+#[derive(Debug, Clone)]
+pub struct Csv(pub Bytes);
+
+impl<S: Sync> FromRequest<S> for Csv {
+    type Rejection = Problem;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !essence(request.headers()).eq_ignore_ascii_case("text/csv") {
+            return Err(not_declared("text/csv"));
+        }
+        let (parts, body) = request.into_parts();
+        read(&parts, body).await.map(Self)
+    }
+}
+
+impl Argument for Csv {
+    fn describe(description: &mut Description) {
+        description.codes(&[&codes::UNSUPPORTED_MEDIA_TYPE, &codes::BODY_TOO_LARGE, &codes::BODY_UNREADABLE]);
+    }
+}
+
+/// The declared media type without its parameters.
+fn essence(headers: &HeaderMap) -> &str {
+    let declared =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    declared.split(';').next().unwrap_or_default().trim()
 }
 
 /// The whole body, if it is not longer than the limit; an honest `Content-Length` is refused before reading.

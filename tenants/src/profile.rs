@@ -11,6 +11,10 @@ use chrono::{Datelike, NaiveDate, Weekday};
 use serde::Deserialize;
 use std::sync::LazyLock;
 
+mod identifier;
+
+pub use identifier::{IdentifierType, Person};
+
 const TEXTS: [&str; 3] = [
     include_str!("../profiles/mx-cnbv/profile.toml"),
     include_str!("../profiles/co-sfc/profile.toml"),
@@ -171,6 +175,8 @@ pub struct Profile {
     pub limits: Vec<Limit>,
     /// Units of measure that bounds are stated in.
     pub indices: Vec<Index>,
+    /// The identifiers that persons have.
+    pub identifiers: Vec<IdentifierType>,
     calendar_years: Vec<(i32, Mark)>,
 }
 
@@ -191,6 +197,8 @@ struct File {
     limits: Vec<Limit>,
     #[serde(default)]
     indices: Vec<Index>,
+    #[serde(default)]
+    identifiers: Vec<identifier::Entry>,
     calendar: CalendarFile,
 }
 
@@ -238,8 +246,14 @@ impl Profile {
             kyc_tiers: file.kyc_tiers,
             limits: file.limits,
             indices: file.indices,
+            identifiers: identifier::read(file.identifiers)?,
             calendar_years: file.calendar.years.iter().map(|year| (year.year, year.mark)).collect(),
         })
+    }
+
+    /// The identifier `code` of a person of this kind.
+    pub fn identifier(&self, code: &str, person: Person) -> Option<&IdentifierType> {
+        self.identifiers.iter().find(|known| known.code == code && known.person == person)
     }
 
     /// The values that are marked uncertain, as `kind.code`: to be confirmed before live use.
@@ -248,8 +262,10 @@ impl Profile {
         let tiers = self.kyc_tiers.iter().map(|value| ("kyc_tiers", value.code.clone(), value.mark));
         let limits = self.limits.iter().map(|value| ("limits", value.code.clone(), value.mark));
         let indices = self.indices.iter().map(|value| ("indices", value.code.clone(), value.mark));
+        let identifiers =
+            self.identifiers.iter().map(|value| ("identifiers", value.code.clone(), value.mark));
         let years = self.calendar_years.iter().map(|(year, mark)| ("calendar", year.to_string(), *mark));
-        let values = licences.chain(tiers).chain(limits).chain(indices).chain(years);
+        let values = licences.chain(tiers).chain(limits).chain(indices).chain(identifiers).chain(years);
         values
             .filter(|(.., mark)| *mark == Mark::Uncertain)
             .map(|(kind, code, _)| format!("{kind}.{code}"))

@@ -34,7 +34,7 @@ pub struct Cell {
     pub document: OpenApi,
     /// Of the first environment, with every scope.
     pub token: String,
-    _kept: (TestDb, TempDir),
+    kept: (TestDb, TempDir),
 }
 
 impl Deref for Cell {
@@ -82,7 +82,12 @@ impl Cell {
         let document = document().unwrap();
         let api = Api::new(router, &document);
         let token = token(&config, 1, scopes().into_iter().collect());
-        Self { app, api, document, token, _kept: (db, folder) }
+        Self { app, api, document, token, kept: (db, folder) }
+    }
+
+    /// A connection that sees every row, to look behind the cell.
+    pub async fn root(&self) -> sea_orm::DatabaseConnection {
+        self.kept.0.root().await
     }
 
     /// A token of another environment of the cell, with every scope.

@@ -5,3 +5,4 @@
 mod cell;
 mod document;
 mod environments;
+mod parties;

@@ -1,6 +1,6 @@
 //! The texts of problems: Fluent files per crate, in English, Spanish and Portuguese.
 
-use super::{Arg, Args, Code, PLATFORM};
+use super::{Arg, Code, PLATFORM};
 use axum::http::{HeaderMap, header};
 use fluent_bundle::concurrent::FluentBundle;
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue};
@@ -166,8 +166,9 @@ impl Catalogue {
         self.codes.values().copied()
     }
 
-    /// The texts of a code. A placeable without an argument shows as `{$name}`.
-    pub(crate) fn texts<'a>(&'a self, code: &Code, language: Language, args: &Args) -> Texts<'a> {
+    /// The texts of a code with these arguments, for answers that report problems of parts. A placeable without an
+    /// argument shows as `{$name}`.
+    pub fn texts<'a>(&'a self, code: &Code, language: Language, args: &[(&'static str, Arg)]) -> Texts<'a> {
         let bundle = &self.bundles[language as usize];
         let args: Option<FluentArgs<'_>> = (!args.is_empty())
             .then(|| args.iter().map(|(name, value)| (*name, FluentValue::from(value))).collect());

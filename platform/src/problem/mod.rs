@@ -86,7 +86,7 @@ pub mod codes {
         METHOD_NOT_ALLOWED = 405 "method_not_allowed";
         /// The body is longer than the limit.
         BODY_TOO_LARGE = 413 "body_too_large";
-        /// The body is not declared as JSON.
+        /// The body is not declared as what the operation takes.
         UNSUPPORTED_MEDIA_TYPE = 415 "unsupported_media_type";
         /// The body is not JSON.
         MALFORMED_JSON = 400 "malformed_json";

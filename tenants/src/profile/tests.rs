@@ -125,6 +125,10 @@ fn faulty_profiles_are_refused_by_name() {
         ("mark = \"seen\"", "mark = \"sure\"", "sure"),
         ("valid_from = \"2018-03-10\"", "valid_from = \"2018-13-10\"", "valid_from"),
         ("source = ", "origin = ", "origin"),
+        ("code = \"CURP\"", "code = \"curp\"", "identifiers.curp"),
+        ("code = \"CURP\"", "code = \"RFC\"", "identifiers.RFC"),
+        ("pattern = \"", "pattern = \"(", "identifiers.CURP"),
+        ("person = \"natural\"", "person = \"divine\"", "divine"),
         ("weekend = [\"Sat\", \"Sun\"]", "weekend = [\"Caturday\"]", "weekday"),
     ] {
         let bad = good.replacen(from, to, 1);

@@ -65,3 +65,49 @@ problem-line_fields = Wrong number of fields
 problem-party_differs = Party known with other content
     .detail = There is a party of this external_id with other content. It was left as it is.
     .remedy = Change the party with PATCH /v1/parties/…, or correct the line.
+
+## accounts
+
+problem-account_external_id_taken = External id taken
+    .detail = Another account of this environment has this external_id.
+    .remedy = Use another one, or read the account that has it.
+problem-account_party_unknown = Unknown party
+    .detail = No party of this environment has this id.
+    .remedy = Make the party first, or correct the id.
+problem-currency_not_offered = Other currency
+    .detail = The books of this environment are in { $currency }.
+    .remedy = Name that currency, or none.
+problem-account_state = Wrong state
+    .detail = The account is { $state ->
+        [open] open
+        [frozen] frozen
+       *[closed] closed
+    }.
+    .remedy = Read the account, and ask for what its state allows. A closed account stays closed.
+problem-account_not_empty = Account not empty
+    .detail = The account has a balance of { $balance } and holds of { $held }.
+    .remedy = Move the balance to another account, and capture or void the holds.
+problem-not_a_customers_account = Not a customer's account
+    .detail = The account is the institution's own; only customers' accounts are blocked.
+    .remedy = Name the account of a customer.
+problem-block_beneficiary = Unfit beneficiary
+    .detail = What receives a blocked amount is an open internal account of this environment.
+    .remedy = Open an internal account for executed orders, and name it.
+problem-nothing_to_block = Nothing to block
+    .detail = The account has { $available } available.
+    .remedy = Freeze the account, or repeat the order with a new key when money has come in.
+problem-block_refused = Block refused
+    .detail = The ledger refused the block: { $reason }.
+    .remedy = Look up that reason, and repeat the request with a new key.
+problem-period_reversed = Period reversed
+    .detail = The period ends before it begins.
+    .remedy = Exchange from_on and to_on.
+problem-period_too_long = Period too long
+    .detail = A statement covers at most { $days } days.
+    .remedy = Ask for shorter periods, one after the other.
+problem-period_in_future = Period in the future
+    .detail = Today is { $today }.
+    .remedy = Let the period end today or earlier.
+problem-not_acceptable = No acceptable form
+    .detail = There is no answer in a form that the Accept header names.
+    .remedy = Accept one of { $forms }.

@@ -65,3 +65,49 @@ problem-line_fields = Número de campos incorrecto
 problem-party_differs = Parte conocida con otro contenido
     .detail = Hay una parte con este external_id y otro contenido. Se dejó como está.
     .remedy = Cambie la parte con PATCH /v1/parties/…, o corrija la línea.
+
+## accounts
+
+problem-account_external_id_taken = Id externo ocupado
+    .detail = Otra cuenta de este ambiente tiene este external_id.
+    .remedy = Use otro, o lea la cuenta que lo tiene.
+problem-account_party_unknown = Persona desconocida
+    .detail = Ninguna persona de este ambiente tiene este id.
+    .remedy = Cree primero la persona, o corrija el id.
+problem-currency_not_offered = Otra moneda
+    .detail = Los libros de este ambiente están en { $currency }.
+    .remedy = Indique esa moneda, o ninguna.
+problem-account_state = Estado equivocado
+    .detail = La cuenta está { $state ->
+        [open] abierta
+        [frozen] congelada
+       *[closed] cerrada
+    }.
+    .remedy = Lea la cuenta y pida lo que su estado permite. Una cuenta cerrada queda cerrada.
+problem-account_not_empty = Cuenta no vacía
+    .detail = La cuenta tiene un saldo de { $balance } y retenciones de { $held }.
+    .remedy = Mueva el saldo a otra cuenta, y capture o anule las retenciones.
+problem-not_a_customers_account = No es cuenta de cliente
+    .detail = La cuenta es propia de la institución; solo se bloquean cuentas de clientes.
+    .remedy = Indique la cuenta de un cliente.
+problem-block_beneficiary = Beneficiaria no apta
+    .detail = Lo que recibe un monto bloqueado es una cuenta interna abierta de este ambiente.
+    .remedy = Abra una cuenta interna para órdenes ejecutadas, e indíquela.
+problem-nothing_to_block = Nada que bloquear
+    .detail = La cuenta tiene { $available } disponibles.
+    .remedy = Congele la cuenta, o repita la orden con otra clave cuando haya entrado dinero.
+problem-block_refused = Bloqueo rechazado
+    .detail = El libro mayor rechazó el bloqueo: { $reason }.
+    .remedy = Consulte esa razón y repita la solicitud con otra clave.
+problem-period_reversed = Periodo invertido
+    .detail = El periodo termina antes de empezar.
+    .remedy = Intercambie from_on y to_on.
+problem-period_too_long = Periodo demasiado largo
+    .detail = Un estado de cuenta abarca como máximo { $days } días.
+    .remedy = Pida periodos más cortos, uno tras otro.
+problem-period_in_future = Periodo en el futuro
+    .detail = Hoy es { $today }.
+    .remedy = Haga que el periodo termine hoy o antes.
+problem-not_acceptable = Ninguna forma aceptable
+    .detail = No hay respuesta en una forma que el encabezado Accept nombre.
+    .remedy = Acepte una de { $forms }.

@@ -65,3 +65,49 @@ problem-line_fields = Número de campos incorreto
 problem-party_differs = Parte conhecida com outro conteúdo
     .detail = Há uma parte com este external_id e outro conteúdo. Ela ficou como está.
     .remedy = Altere a parte com PATCH /v1/parties/…, ou corrija a linha.
+
+## accounts
+
+problem-account_external_id_taken = Id externo ocupado
+    .detail = Outra conta deste ambiente tem este external_id.
+    .remedy = Use outro, ou leia a conta que o tem.
+problem-account_party_unknown = Pessoa desconhecida
+    .detail = Nenhuma pessoa deste ambiente tem este id.
+    .remedy = Crie primeiro a pessoa, ou corrija o id.
+problem-currency_not_offered = Outra moeda
+    .detail = Os livros deste ambiente estão em { $currency }.
+    .remedy = Informe essa moeda, ou nenhuma.
+problem-account_state = Estado errado
+    .detail = A conta está { $state ->
+        [open] aberta
+        [frozen] congelada
+       *[closed] encerrada
+    }.
+    .remedy = Leia a conta e peça o que seu estado permite. Uma conta encerrada permanece encerrada.
+problem-account_not_empty = Conta não vazia
+    .detail = A conta tem saldo de { $balance } e retenções de { $held }.
+    .remedy = Mova o saldo para outra conta, e capture ou anule as retenções.
+problem-not_a_customers_account = Não é conta de cliente
+    .detail = A conta é da própria instituição; só se bloqueiam contas de clientes.
+    .remedy = Informe a conta de um cliente.
+problem-block_beneficiary = Beneficiária inadequada
+    .detail = O que recebe um valor bloqueado é uma conta interna aberta deste ambiente.
+    .remedy = Abra uma conta interna para ordens executadas, e informe-a.
+problem-nothing_to_block = Nada a bloquear
+    .detail = A conta tem { $available } disponíveis.
+    .remedy = Congele a conta, ou repita a ordem com outra chave quando entrar dinheiro.
+problem-block_refused = Bloqueio recusado
+    .detail = O razão recusou o bloqueio: { $reason }.
+    .remedy = Consulte essa razão e repita a solicitação com outra chave.
+problem-period_reversed = Período invertido
+    .detail = O período termina antes de começar.
+    .remedy = Troque from_on e to_on.
+problem-period_too_long = Período longo demais
+    .detail = Um extrato abrange no máximo { $days } dias.
+    .remedy = Peça períodos mais curtos, um após o outro.
+problem-period_in_future = Período no futuro
+    .detail = Hoje é { $today }.
+    .remedy = Faça o período terminar hoje ou antes.
+problem-not_acceptable = Nenhuma forma aceitável
+    .detail = Não há resposta em uma forma que o cabeçalho Accept nomeie.
+    .remedy = Aceite uma de { $forms }.

@@ -5,6 +5,7 @@
 //!
 //! Each banking domain is a folder (slice) here; the files beside them put the slices together.
 
+pub mod accounts;
 pub mod app;
 mod background;
 pub mod config;

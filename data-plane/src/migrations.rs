@@ -8,5 +8,6 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     let mut all = platform::migrations::migrations();
     all.push(Box::new(ledger::migrations::MIGRATION));
     all.push(Box::new(crate::parties::MIGRATION));
+    all.push(Box::new(crate::accounts::MIGRATION));
     all
 }

@@ -13,12 +13,12 @@ use platform::{
 };
 use utoipa::openapi::OpenApi;
 
-use crate::{CellError, app::App, environments, parties};
+use crate::{CellError, accounts, app::App, environments, parties};
 
 /// The problem codes of this crate, and their texts.
 pub static DOMAIN: Domain = Domain {
     name: "data-plane",
-    codes: &[environments::http::CODES, parties::http::CODES],
+    codes: &[environments::http::CODES, parties::http::CODES, accounts::http::CODES],
     en: include_str!("../locales/en.ftl"),
     es: include_str!("../locales/es.ftl"),
     pt: include_str!("../locales/pt.ftl"),
@@ -27,11 +27,14 @@ pub static DOMAIN: Domain = Domain {
 /// Every scope of a cell, for who issues tokens.
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    [environments::http::SCOPES, parties::http::SCOPES].concat()
+    [environments::http::SCOPES, parties::http::SCOPES, accounts::http::SCOPES].concat()
 }
 
 fn slices() -> OpenApiRouter<App> {
-    OpenApiRouter::new().merge(environments::http::router()).merge(parties::http::router())
+    OpenApiRouter::new()
+        .merge(environments::http::router())
+        .merge(parties::http::router())
+        .merge(accounts::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, CellError> {

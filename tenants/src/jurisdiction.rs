@@ -141,6 +141,17 @@ impl Jurisdiction {
     pub fn date_at(&self, instant: chrono::DateTime<chrono::Utc>) -> chrono::NaiveDate {
         instant.with_timezone(&self.time_zone).date_naive()
     }
+
+    /// The first instant of a business date, in this jurisdiction's time zone; `None` where the calendar of instants
+    /// ends. A day whose midnight is skipped by a clock change begins after the gap.
+    pub fn start_of(&self, day: chrono::NaiveDate) -> Option<chrono::DateTime<chrono::Utc>> {
+        let midnight = day.and_time(chrono::NaiveTime::MIN);
+        (0..=3).find_map(|hour| {
+            let local = midnight.checked_add_signed(chrono::TimeDelta::hours(hour))?;
+            let start = local.and_local_timezone(self.time_zone).earliest()?;
+            Some(start.with_timezone(&chrono::Utc))
+        })
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +176,23 @@ mod tests {
             assert!(text.parse::<JurisdictionId>().is_err(), "{text:?}");
         }
         assert!(serde_json::from_str::<JurisdictionId>("\"../etc\"").is_err());
+    }
+
+    #[test]
+    fn a_day_begins_at_its_first_instant() {
+        let of = |id: &str| &crate::profile::profile(&id.parse().unwrap()).unwrap().jurisdiction;
+        for (id, day, start) in [
+            ("mx-cnbv", "2026-03-01", "2026-03-01T06:00:00Z"),
+            ("co-sfc", "2026-03-01", "2026-03-01T05:00:00Z"),
+            ("br-bcb", "2026-03-01", "2026-03-01T03:00:00Z"),
+            // Brazil's last summer time began at midnight: the first instant of that day was 01:00.
+            ("br-bcb", "2018-11-04", "2018-11-04T03:00:00Z"),
+        ] {
+            let (day, start) = (day.parse().unwrap(), start.parse().unwrap());
+            assert_eq!(of(id).start_of(day), Some(start), "{id}");
+            assert_eq!(of(id).date_at(start), day, "{id}");
+            assert_eq!(of(id).date_at(start - chrono::TimeDelta::microseconds(1)), day.pred_opt().unwrap());
+        }
     }
 
     #[test]

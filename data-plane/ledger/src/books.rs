@@ -4,7 +4,10 @@
 
 use chrono::{DateTime, Utc};
 use platform::{ctx::Scope, db::Tx};
-use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
+use sea_orm::{
+    ConnectionTrait, DbErr, Statement, Value,
+    sea_query::{Alias, Expr, Query, SelectStatement},
+};
 use serde::Serialize;
 use tenants::{
     id::{AccountId, TransferId},
@@ -16,7 +19,7 @@ use crate::{
     hold::Hold,
     limit::{Limit, NewLimit},
     store::sql::{self, ACCOUNT, HOLD, LIMIT, TRANSFER, dialect},
-    transfer::{Posted, Side},
+    transfer::{Kind, Posted, Side},
 };
 
 fn statement(tx: &Tx, sql: &str, values: impl IntoIterator<Item = Value>) -> Statement {
@@ -135,6 +138,38 @@ pub async fn account(tx: &Tx, scope: Scope, id: AccountId) -> Result<Option<Acco
     row.as_ref().map(|row| sql::account(row).map(|found| found.1)).transpose()
 }
 
+/// Those of these accounts that there are, as they stand, in no order.
+///
+/// # Errors
+/// As the database says.
+pub async fn accounts(tx: &Tx, scope: Scope, ids: &[AccountId]) -> Result<Vec<Account>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (3..).take(ids.len()).map(|place: usize| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT {ACCOUNT} FROM ledger_account AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+         AND t.id IN ({places})"
+    );
+    let values: [Value; 2] = [scope.shard.into(), scope.id.into()];
+    let values = values.into_iter().chain(ids.iter().map(|id| id.uuid().into()));
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
+    rows.iter().map(|row| sql::account(row).map(|found| found.1)).collect()
+}
+
+/// A query of the ids of the accounts in a state, to narrow a slice's own query by.
+pub fn ids_in_state(scope: Scope, state: State) -> SelectStatement {
+    use sea_orm::sea_query::ExprTrait;
+    let column = |name: &'static str| Expr::col(Alias::new(name));
+    Query::select()
+        .column(Alias::new("id"))
+        .from(Alias::new("ledger_account"))
+        .and_where(column("shard_id").eq(scope.shard))
+        .and_where(column("environment_id").eq(scope.id))
+        .and_where(column("state").eq(state.code()))
+        .take()
+}
+
 /// A transfer.
 ///
 /// # Errors
@@ -215,6 +250,98 @@ pub async fn balance_at(
         }
     }
     Ok(newest.map(|(_, balance)| balance))
+}
+
+/// Where an account stood: after which transfer, and with which posted balance on its normal side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Standing {
+    /// Position of its newest transfer.
+    pub seq: i64,
+    /// Posted balance, minor units.
+    pub balance: i64,
+    /// When that transfer took effect.
+    pub effective_at: DateTime<Utc>,
+}
+
+/// Where an account stood before the instant `before` (effective time), by transfers up to position `through` only;
+/// `None` before its first one. With the same `through` the answer stays the same, whatever is imported later.
+///
+/// # Errors
+/// As the database says.
+pub async fn standing(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    before: DateTime<Utc>,
+    through: i64,
+) -> Result<Option<Standing>, DbErr> {
+    let mut newest = None;
+    for (column, balance) in [("debit_account", "debit_balance"), ("credit_account", "credit_balance")] {
+        let sql = format!(
+            "SELECT t.seq, t.{balance}, t.effective_at FROM ledger_transfer AS t \
+             WHERE t.shard_id = $1 AND t.environment_id = $2 \
+             AND t.{column} = $3 AND t.effective_at < $4 AND t.seq <= $5 \
+             ORDER BY t.effective_at DESC, t.seq DESC LIMIT 1"
+        );
+        let values = key(scope, id).into_iter().chain([before.into(), through.into()]);
+        if let Some(row) = tx.query_one_raw(statement(tx, &sql, values)).await? {
+            let (seq, balance) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            let found = Standing { seq, balance, effective_at: row.try_get_by_index(2)? };
+            newest = newest.max(Some(found));
+        }
+    }
+    Ok(newest)
+}
+
+/// A part of an account's history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// Effective at this instant or later.
+    pub from: DateTime<Utc>,
+    /// Effective before this instant.
+    pub until: DateTime<Utc>,
+    /// After this position.
+    pub after: i64,
+    /// Up to this position.
+    pub through: i64,
+}
+
+/// The transfers within `span` that changed an account's posted balance, in order, at most `limit`; with the side that
+/// is the account's. Holds, their release and their expiry are not among them.
+///
+/// # Errors
+/// As the database says.
+pub async fn postings(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    span: &Span,
+    limit: u64,
+) -> Result<Vec<(Side, Posted)>, DbErr> {
+    let silent = Kind::ALL.into_iter().filter(|kind| !kind.posts());
+    let silent = silent.map(|kind| kind.code().to_string()).collect::<Vec<_>>().join(", ");
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut found = Vec::new();
+    for (side_of, column) in [(Side::Debit, "debit_account"), (Side::Credit, "credit_account")] {
+        let sql = format!(
+            "SELECT {TRANSFER} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+             AND t.{column} = $3 AND t.effective_at >= $4 AND t.effective_at < $5 AND t.seq > $6 AND t.seq <= $7 \
+             AND t.kind NOT IN ({silent}) ORDER BY t.effective_at, t.seq LIMIT $8"
+        );
+        let values = key(scope, id).into_iter().chain([
+            span.from.into(),
+            span.until.into(),
+            span.after.into(),
+            span.through.into(),
+            limit.into(),
+        ]);
+        for row in tx.query_all_raw(statement(tx, &sql, values)).await? {
+            found.push((side_of, sql::posted(&row)?));
+        }
+    }
+    found.sort_unstable_by_key(|(_, row)| row.seq);
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
 }
 
 /// One line of a trial balance; minor units.

@@ -100,6 +100,11 @@ impl Cell {
         self.issue(&claims(1, Scopes::default()))
     }
 
+    /// A token of the first environment with these scopes.
+    pub fn token_with(&self, scopes: &[&str]) -> String {
+        self.issue(&claims(1, scopes.iter().copied().collect()))
+    }
+
     /// Tokens signed by the cell's key that place an environment where it is not.
     pub fn misplaced_tokens(&self) -> [String; 3] {
         let right = claims(1, scopes().into_iter().collect());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod accounts;
 mod cell;
 mod document;
 mod environments;

@@ -108,8 +108,15 @@ impl Rows {
                         _ => format!("value->>{index} AS {name}"),
                     })
                     .collect();
-                let rows = format!("(SELECT {} FROM json_each(?2)) AS u", fields.join(", "));
-                let sql = sql.replace("{u}", &rows).replace("$1", "?1");
+                // Without statistics SQLite takes a shard for a few rows and would begin with it, reading all of its rows
+                // and the JSON for each. A shard that comes out of the JSON leaves only the other order.
+                let sql = sql
+                    .replace("{u}", "u")
+                    .replace("t.shard_id = $1", "t.shard_id = u.shard_id")
+                    .replace("$1", "?1");
+                let fields = fields.join(", ");
+                let rows = format!("SELECT ?1 AS shard_id, {fields} FROM json_each(?2)");
+                let sql = format!("WITH u AS MATERIALIZED ({rows}) {sql}");
                 let values: [Value; 2] = [shard.into(), json(&self.columns).into()];
                 Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
             }
@@ -139,4 +146,53 @@ fn json(columns: &[(&'static str, Values)]) -> String {
         .map(|row| serde_json::Value::Array(columns.iter().map(|(_, values)| cell(values, row)).collect()))
         .collect();
     serde_json::Value::Array(rows).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use platform::testing::TestDb;
+    use sea_orm::ConnectionTrait;
+    use sea_orm_migration::MigrationTrait;
+
+    use super::*;
+
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        let mut all = platform::migrations::migrations();
+        all.push(Box::new(crate::migrations::MIGRATION));
+        all
+    }
+
+    /// A batch costs by its own size, however many rows the tables have.
+    #[tokio::test]
+    async fn sqlite_finds_rows_by_their_keys() {
+        let db = TestDb::sqlite(migrations).await;
+        let tx = db.begin_ledger().await.unwrap();
+        let keyed = "t.shard_id = $1 AND t.environment_id = u.environment_id AND t.";
+        let joined = |table: &str, column: &str| {
+            format!("SELECT 1 FROM {{u}} JOIN {table} AS t ON {keyed}{column} = u.id")
+        };
+        for sql in [
+            joined("ledger_account", "id"),
+            joined("ledger_transfer", "id"),
+            joined("ledger_transfer", "reverses"),
+            joined("ledger_hold", "id"),
+            joined("ledger_limit", "account_id"),
+            joined("ledger_rejection", "id"),
+            format!("UPDATE ledger_account AS t SET debits_held = 0 FROM {{u}} WHERE {keyed}id = u.id"),
+        ] {
+            let rows = Rows::default()
+                .uuid("environment_id", std::iter::once(Uuid::nil()))
+                .uuid("id", std::iter::once(Uuid::nil()));
+            let mut statement = rows.statement(Backend::Sqlite, 0, &sql);
+            statement.sql.insert_str(0, "EXPLAIN QUERY PLAN ");
+            let plan = tx.query_all_raw(statement).await.unwrap();
+            let steps: Vec<String> = plan.iter().map(|row| row.try_get_by("detail").unwrap()).collect();
+            let by_key = |step: &String| {
+                step.starts_with("SEARCH t ")
+                    && step.matches("=?").count() >= 3
+                    && !step.contains("AUTOMATIC")
+            };
+            assert!(steps.iter().any(by_key), "{sql}: {steps:?}");
+        }
+    }
 }

@@ -3,7 +3,10 @@
 //! Functions whose names end in `_in_tx` join the caller's transaction; state moves by compare-and-set in it.
 
 use chrono::{DateTime, Utc};
-use platform::{ctx::Scope, db::Tx};
+use platform::{
+    ctx::Scope,
+    db::{Backend, Tx},
+};
 use sea_orm::{
     ConnectionTrait, DbErr, Statement, Value,
     sea_query::{Alias, Expr, Query, SelectStatement},
@@ -208,16 +211,20 @@ pub async fn entries(
     after: i64,
     limit: u64,
 ) -> Result<Vec<(Side, Posted)>, DbErr> {
+    // An account's effective times follow its positions, so that the index over both gives the page without a sort.
     let side = |column: &str| {
         format!(
             "SELECT {TRANSFER} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
-             AND t.{column} = $3 AND t.seq > $4 ORDER BY t.seq LIMIT $5"
+             AND t.{column} = $3 AND t.seq > $4 AND t.effective_at >= coalesce((SELECT p.effective_at \
+             FROM ledger_transfer AS p WHERE p.shard_id = $1 AND p.environment_id = $2 AND p.seq = $4), $6) \
+             ORDER BY t.effective_at, t.seq LIMIT $5"
         )
     };
     let mut found = Vec::new();
     for (side_of, column) in [(Side::Debit, "debit_account"), (Side::Credit, "credit_account")] {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let values = key(scope, id).into_iter().chain([after.into(), limit.into()]);
+        let values =
+            key(scope, id).into_iter().chain([after.into(), limit.into(), DateTime::<Utc>::UNIX_EPOCH.into()]);
         for row in tx.query_all_raw(statement(tx, &side(column), values)).await? {
             found.push((side_of, sql::posted(&row)?));
         }
@@ -225,6 +232,39 @@ pub async fn entries(
     found.sort_unstable_by_key(|(_, row)| row.seq);
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     Ok(found)
+}
+
+/// An account and its [`entries`], both as of one moment. Call it first in a transaction.
+///
+/// # Errors
+/// As the database says.
+pub async fn explanation(
+    tx: &Tx,
+    scope: Scope,
+    id: AccountId,
+    after: i64,
+    limit: u64,
+) -> Result<Option<(Account, Vec<(Side, Posted)>)>, DbErr> {
+    if tx.backend() == Backend::Postgres {
+        tx.execute_unprepared("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").await?;
+    }
+    let Some(account) = account(tx, scope, id).await? else { return Ok(None) };
+    Ok(Some((account, entries(tx, scope, id, after, limit).await?)))
+}
+
+/// The transfers of an environment in their order, after position `after`, at most `limit`.
+///
+/// # Errors
+/// As the database says.
+pub async fn transfers(tx: &Tx, scope: Scope, after: i64, limit: u64) -> Result<Vec<Posted>, DbErr> {
+    let sql = format!(
+        "SELECT {TRANSFER} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+         AND t.seq > $3 ORDER BY t.seq LIMIT $4"
+    );
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values: [Value; 4] = [scope.shard.into(), scope.id.into(), after.into(), limit.into()];
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
+    rows.iter().map(sql::posted).collect()
 }
 
 /// The posted balance of an account at an instant (effective time), on its normal side; `None` before its first

@@ -20,6 +20,7 @@
 //! | [`writer`] | group commit |
 //! | [`store`] | what the writer needs of a database |
 //! | [`chain`], [`system`] | the hash chain, and its check |
+//! | [`http`] | the routes |
 //! | [`books`] | opening, freezing and closing accounts, setting limits, reading |
 
 #![deny(clippy::arithmetic_side_effects)]
@@ -28,6 +29,7 @@ pub mod account;
 pub mod books;
 pub mod chain;
 pub mod hold;
+pub mod http;
 pub mod limit;
 pub mod migrations;
 pub mod movements;

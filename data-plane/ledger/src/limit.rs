@@ -8,7 +8,7 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use tenants::id::AccountId;
 
-use crate::transfer::Kind;
+use crate::{account::Account, transfer::Kind};
 
 /// Which way the limited money goes, seen from the account.
 #[derive(
@@ -94,6 +94,18 @@ impl Limit {
     /// What is left for a movement at `at`.
     pub fn remaining(&self, at: DateTime<Utc>) -> i64 {
         self.rule.maximum.saturating_sub(self.used_at(at))
+    }
+
+    /// What is left for a movement of `account` at `at`; for a balance limit, what may still come in. May be negative
+    /// where the limit was lowered.
+    pub fn left(&self, account: &Account, at: DateTime<Utc>) -> i64 {
+        match self.rule.window {
+            Window::Balance => {
+                let grown = account.balance().and_then(|balance| balance.checked_add(account.incoming()));
+                grown.and_then(|grown| self.rule.maximum.checked_sub(grown)).unwrap_or_default()
+            }
+            _ => self.remaining(at),
+        }
     }
 
     /// Used in the window that contains `at`.

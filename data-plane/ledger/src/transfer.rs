@@ -1,6 +1,7 @@
 //! What callers ask for, and the row it becomes.
 
 use chrono::{DateTime, Utc};
+use platform::ctx::{Actor, Scope};
 use ring::digest;
 use serde::{Deserialize, Serialize};
 use tenants::{
@@ -221,5 +222,25 @@ pub fn derived_id(intent: Uuid, step: &str) -> TransferId {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&intent.as_bytes()[..6]);
     bytes[6..].copy_from_slice(&context.finish().as_ref()[..10]);
+    TransferId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+}
+
+/// The id that a request's `Idempotency-Key` stands for, where the caller chose none: the same environment, caller,
+/// operation, key and position in the call give the same id, so that a repeated request has one effect.
+pub fn keyed_id(scope: Scope, actor: &Actor, operation: &str, key: &str, position: usize) -> TransferId {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(b"tambo transfer of key");
+    context.update(scope.id.as_bytes());
+    match actor {
+        Actor::Client(client) => context.update(client.uuid().as_bytes()),
+        Actor::System(name) => context.update(name.as_bytes()),
+    }
+    context.update(&u64::try_from(position).unwrap_or(u64::MAX).to_be_bytes());
+    // Neither an operation's name nor a key holds a line break.
+    for part in [operation, "\n", key] {
+        context.update(part.as_bytes());
+    }
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&context.finish().as_ref()[..16]);
     TransferId::from_uuid(uuid::Builder::from_custom_bytes(bytes).into_uuid())
 }

@@ -236,6 +236,13 @@ impl Problem {
         self.in_at(In::Body, pointer, code, vec![(name, value.into())])
     }
 
+    /// Says that the problem itself is about this field of the body: a fault with its code and the arguments so far.
+    #[must_use]
+    pub fn on(self, pointer: impl Into<Cow<'static, str>>) -> Self {
+        let (code, args) = (self.0.code, self.0.args.clone());
+        self.in_at(In::Body, pointer, code, args)
+    }
+
     /// A fault of one parameter of the path or the query, or of a header, by its name.
     #[must_use]
     pub fn parameter(self, place: In, name: impl Into<Cow<'static, str>>, code: &'static Code) -> Self {

@@ -1,0 +1,109 @@
+# The texts of the problem codes of the ledger. For each code: title, what happened (.detail), what to do (.remedy).
+
+problem-linked_transfer_failed = Linked transfer refused
+    .detail = Another transfer of the chain was refused, so that none of the chain was posted.
+    .remedy = Look at the outcome of the other transfers of the chain, correct that one, and send the chain again with new ids.
+problem-chain_open = Chain left open
+    .detail = The last transfer says that the chain goes on, but nothing follows.
+    .remedy = Send linked: false with the last transfer of a chain; a single transfer is not linked.
+problem-id_reused = Id already used
+    .detail = This id was used before with other content. Nothing was posted now.
+    .remedy = Choose a fresh id for a new movement; to repeat a request, send it unchanged.
+problem-amount_not_positive = Amount not positive
+    .detail = The amount is zero or less.
+    .remedy = Send a positive amount; to move money the other way, swap the accounts.
+problem-amount_too_large = Amount too large
+    .detail = The amount is more than 9007199254740991 minor units.
+    .remedy = Send a smaller amount, or several transfers.
+problem-accounts_identical = Same account twice
+    .detail = Debit and credit account are the same.
+    .remedy = Name two different accounts.
+problem-expiry_not_in_future = Hold already over
+    .detail = The hold would end at or before the environment's present time.
+    .remedy = Name a later expires_at, or none for a hold without end.
+problem-effective_in_future = Effective in the future
+    .detail = An imported transfer took effect in the past; effective_at is in the future.
+    .remedy = Correct effective_at, or leave it out to post the transfer now.
+problem-hold_not_found = Hold not found
+    .detail = No hold of this environment has this id.
+    .remedy = Check the id, and that the token belongs to the right environment.
+problem-hold_already_captured = Hold already captured
+    .detail = The hold has been captured, which ended it.
+    .remedy = Read the hold to see by which transfer; place a new hold for a new amount.
+problem-hold_already_voided = Hold already voided
+    .detail = The hold has been voided, which ended it.
+    .remedy = Place a new hold if the amount is to be set aside again.
+problem-hold_expired = Hold expired
+    .detail = The hold's time is over; its amount was released.
+    .remedy = Place a new hold, or post a transfer.
+problem-hold_not_expired = Hold not expired
+    .detail = The hold's time is not over yet.
+    .remedy = Void the hold to release it before its time.
+problem-capture_exceeds_hold = Capture beyond the hold
+    .detail = The hold is of { $held } only.
+    .remedy = Capture at most what is held; post the rest as a transfer.
+problem-original_not_found = Transfer not found
+    .detail = No posted transfer of this environment has this id.
+    .remedy = Check the id, and that the token belongs to the right environment.
+problem-not_reversible = Cannot be reversed
+    .detail = Holds, voids, expiries and reversals cannot be reversed.
+    .remedy = Void a hold; post a new transfer to take a reversal back.
+problem-already_reversed = Already reversed
+    .detail = The transfer has been reversed before.
+    .remedy = Nothing is left to be done; read the transfers of its accounts to see the reversal.
+problem-debit_account_not_found = Debit account not found
+    .detail = No account of this environment has this id.
+    .remedy = Check debit_account_id; open the account first.
+problem-credit_account_not_found = Credit account not found
+    .detail = No account of this environment has this id.
+    .remedy = Check credit_account_id; open the account first.
+problem-currency_mismatch = Currencies differ
+    .detail = The amount and both accounts are not of one currency.
+    .remedy = Send the amount in the currency of both accounts.
+problem-account_class_mismatch = Accounts do not fit the movement
+    .detail = This type of movement does not lead between accounts of these classes.
+    .remedy = A deposit leads from asset to liability, a withdrawal back, a fee from liability to income; anything else is a transfer.
+problem-effective_out_of_order = Effective date out of order
+    .detail = One of the accounts has a transfer with a later effective time.
+    .remedy = Import transfers in the order in which they took effect.
+problem-debit_account_closed = Debit account closed
+    .detail = The debit account is closed for good.
+    .remedy = Use another account.
+problem-credit_account_closed = Credit account closed
+    .detail = The credit account is closed for good.
+    .remedy = Use another account.
+problem-debit_account_frozen = Debit account frozen
+    .detail = No money may go out of the debit account while it is frozen.
+    .remedy = Unfreeze the account, then send the movement under a new id.
+problem-credit_account_frozen = Credit account frozen
+    .detail = No money may go out of the credit account, which a credit lowers, while it is frozen.
+    .remedy = Unfreeze the account, then send the movement under a new id.
+problem-balance_overflow = Balance too large
+    .detail = A balance would be beyond 9007199254740991 minor units.
+    .remedy = Send a smaller amount, or use another account.
+problem-insufficient_funds = Insufficient funds
+    .detail = The account that pays has { $available } available.
+    .remedy = Send at most that under a new id, or balancing to move what there is.
+problem-limit_exceeded = Limit exceeded
+    .detail = A limit on money going { $direction ->
+         [in] in
+        *[out] out
+    } { $window ->
+         [transfer] per transfer
+         [day] per day
+         [month] per month
+        *[balance] on the balance
+    } is { $maximum }; { $remaining } of it is left.
+    .remedy = Send at most what is left under a new id, wait for the next period, or have the limit raised.
+problem-batch_too_large = Batch too large
+    .detail = A batch has at most { $limit } transfers.
+    .remedy = Send several batches.
+problem-ledger_unavailable = Ledger not available
+    .detail = The ledger cannot post at this moment. Nothing was posted.
+    .remedy = Repeat the request with the same id or Idempotency-Key after the time that Retry-After says.
+problem-outcome_unknown = Outcome not known yet
+    .detail = The connection to the database broke while the movement was being committed. Whether it was posted is not known yet.
+    .remedy = Repeat the request with the same id or Idempotency-Key: it is posted once, and you get its outcome.
+problem-ledger_overloaded = Ledger busy
+    .detail = More is waiting for the ledger than it may queue. Nothing was posted.
+    .remedy = Repeat the request with the same id or Idempotency-Key after the time that Retry-After says.

@@ -1,0 +1,109 @@
+# Los textos de los códigos de problema del libro mayor. Por código: título, qué pasó (.detail), qué hacer (.remedy).
+
+problem-linked_transfer_failed = Transferencia enlazada rechazada
+    .detail = Se rechazó otra transferencia de la cadena, así que no se registró ninguna de ellas.
+    .remedy = Revise el resultado de las demás transferencias de la cadena, corrija esa y envíe la cadena de nuevo con otros ids.
+problem-chain_open = Cadena sin cerrar
+    .detail = La última transferencia dice que la cadena continúa, pero no sigue ninguna.
+    .remedy = Envíe linked: false en la última transferencia de la cadena; una sola no se enlaza.
+problem-id_reused = Id ya utilizado
+    .detail = Este id ya se usó con otro contenido. Ahora no se registró nada.
+    .remedy = Elija un id nuevo para un movimiento nuevo; para repetir una petición, envíela sin cambios.
+problem-amount_not_positive = Importe no positivo
+    .detail = El importe es cero o menor.
+    .remedy = Envíe un importe positivo; para mover dinero en sentido contrario, intercambie las cuentas.
+problem-amount_too_large = Importe demasiado grande
+    .detail = El importe supera 9007199254740991 unidades mínimas.
+    .remedy = Envíe un importe menor o varias transferencias.
+problem-accounts_identical = La misma cuenta dos veces
+    .detail = La cuenta de cargo y la de abono son la misma.
+    .remedy = Indique dos cuentas distintas.
+problem-expiry_not_in_future = Retención ya vencida
+    .detail = La retención terminaría en o antes del momento actual del entorno.
+    .remedy = Indique un expires_at posterior, o ninguno para una retención sin fin.
+problem-effective_in_future = Fecha efectiva futura
+    .detail = Una transferencia importada ya tuvo efecto; effective_at está en el futuro.
+    .remedy = Corrija effective_at u omítalo para registrar la transferencia ahora.
+problem-hold_not_found = Retención no encontrada
+    .detail = Ninguna retención de este entorno tiene este id.
+    .remedy = Compruebe el id y que el token sea del entorno correcto.
+problem-hold_already_captured = Retención ya capturada
+    .detail = La retención fue capturada y con ello terminó.
+    .remedy = Lea la retención para ver con qué transferencia; cree otra para un nuevo importe.
+problem-hold_already_voided = Retención ya anulada
+    .detail = La retención fue anulada y con ello terminó.
+    .remedy = Cree otra retención si el importe debe apartarse de nuevo.
+problem-hold_expired = Retención vencida
+    .detail = El plazo de la retención terminó; su importe fue liberado.
+    .remedy = Cree otra retención o registre una transferencia.
+problem-hold_not_expired = Retención no vencida
+    .detail = El plazo de la retención aún no termina.
+    .remedy = Anule la retención para liberarla antes de tiempo.
+problem-capture_exceeds_hold = Captura mayor que la retención
+    .detail = La retención es de solo { $held }.
+    .remedy = Capture como máximo lo retenido; registre el resto como transferencia.
+problem-original_not_found = Transferencia no encontrada
+    .detail = Ninguna transferencia registrada de este entorno tiene este id.
+    .remedy = Compruebe el id y que el token sea del entorno correcto.
+problem-not_reversible = No se puede revertir
+    .detail = Las retenciones, anulaciones, vencimientos y reversiones no se revierten.
+    .remedy = Anule la retención; registre una transferencia nueva para deshacer una reversión.
+problem-already_reversed = Ya revertida
+    .detail = La transferencia ya fue revertida.
+    .remedy = No queda nada por hacer; lea las transferencias de sus cuentas para ver la reversión.
+problem-debit_account_not_found = Cuenta de cargo no encontrada
+    .detail = Ninguna cuenta de este entorno tiene este id.
+    .remedy = Compruebe debit_account_id; abra primero la cuenta.
+problem-credit_account_not_found = Cuenta de abono no encontrada
+    .detail = Ninguna cuenta de este entorno tiene este id.
+    .remedy = Compruebe credit_account_id; abra primero la cuenta.
+problem-currency_mismatch = Monedas distintas
+    .detail = El importe y ambas cuentas no son de una misma moneda.
+    .remedy = Envíe el importe en la moneda de ambas cuentas.
+problem-account_class_mismatch = Cuentas no aptas para el movimiento
+    .detail = Este tipo de movimiento no va entre cuentas de estas clases.
+    .remedy = Un depósito va de activo a pasivo, un retiro al revés, una comisión de pasivo a ingreso; lo demás es una transferencia.
+problem-effective_out_of_order = Fecha efectiva fuera de orden
+    .detail = Una de las cuentas tiene una transferencia con fecha efectiva posterior.
+    .remedy = Importe las transferencias en el orden en que tuvieron efecto.
+problem-debit_account_closed = Cuenta de cargo cerrada
+    .detail = La cuenta de cargo está cerrada definitivamente.
+    .remedy = Use otra cuenta.
+problem-credit_account_closed = Cuenta de abono cerrada
+    .detail = La cuenta de abono está cerrada definitivamente.
+    .remedy = Use otra cuenta.
+problem-debit_account_frozen = Cuenta de cargo congelada
+    .detail = No puede salir dinero de la cuenta de cargo mientras esté congelada.
+    .remedy = Descongele la cuenta y envíe el movimiento con otro id.
+problem-credit_account_frozen = Cuenta de abono congelada
+    .detail = No puede salir dinero de la cuenta de abono, que un abono disminuye, mientras esté congelada.
+    .remedy = Descongele la cuenta y envíe el movimiento con otro id.
+problem-balance_overflow = Saldo demasiado grande
+    .detail = Un saldo superaría 9007199254740991 unidades mínimas.
+    .remedy = Envíe un importe menor o use otra cuenta.
+problem-insufficient_funds = Fondos insuficientes
+    .detail = La cuenta que paga tiene { $available } disponible.
+    .remedy = Envíe como máximo eso con otro id, o balancing para mover lo que haya.
+problem-limit_exceeded = Límite superado
+    .detail = El límite { $direction ->
+         [in] de entrada
+        *[out] de salida
+    } { $window ->
+         [transfer] por transferencia
+         [day] por día
+         [month] por mes
+        *[balance] de saldo
+    } es { $maximum }; quedan { $remaining }.
+    .remedy = Envíe como máximo lo que queda con otro id, espere al siguiente periodo o pida que se eleve el límite.
+problem-batch_too_large = Lote demasiado grande
+    .detail = Un lote tiene como máximo { $limit } transferencias.
+    .remedy = Envíe varios lotes.
+problem-ledger_unavailable = Libro mayor no disponible
+    .detail = El libro mayor no puede registrar en este momento. No se registró nada.
+    .remedy = Repita la petición con el mismo id o Idempotency-Key tras el tiempo que indica Retry-After.
+problem-outcome_unknown = Resultado aún desconocido
+    .detail = La conexión con la base de datos se perdió al confirmar el movimiento. Aún no se sabe si se registró.
+    .remedy = Repita la petición con el mismo id o Idempotency-Key: se registra una sola vez y obtendrá su resultado.
+problem-ledger_overloaded = Libro mayor ocupado
+    .detail = Hay más peticiones en espera de las que el libro mayor puede encolar. No se registró nada.
+    .remedy = Repita la petición con el mismo id o Idempotency-Key tras el tiempo que indica Retry-After.

@@ -1,0 +1,109 @@
+# Os textos dos códigos de problema do livro-razão. Por código: título, o que houve (.detail), o que fazer (.remedy).
+
+problem-linked_transfer_failed = Transferência vinculada recusada
+    .detail = Outra transferência da cadeia foi recusada, portanto nenhuma delas foi lançada.
+    .remedy = Veja o resultado das outras transferências da cadeia, corrija essa e envie a cadeia de novo com outros ids.
+problem-chain_open = Cadeia em aberto
+    .detail = A última transferência diz que a cadeia continua, mas nada a segue.
+    .remedy = Envie linked: false na última transferência da cadeia; uma única não é vinculada.
+problem-id_reused = Id já utilizado
+    .detail = Este id já foi usado com outro conteúdo. Nada foi lançado agora.
+    .remedy = Escolha um id novo para um movimento novo; para repetir uma requisição, envie-a sem mudanças.
+problem-amount_not_positive = Valor não positivo
+    .detail = O valor é zero ou menor.
+    .remedy = Envie um valor positivo; para mover dinheiro no outro sentido, troque as contas.
+problem-amount_too_large = Valor grande demais
+    .detail = O valor passa de 9007199254740991 unidades mínimas.
+    .remedy = Envie um valor menor ou várias transferências.
+problem-accounts_identical = A mesma conta duas vezes
+    .detail = A conta de débito e a de crédito são a mesma.
+    .remedy = Indique duas contas diferentes.
+problem-expiry_not_in_future = Bloqueio já vencido
+    .detail = O bloqueio terminaria no momento atual do ambiente ou antes dele.
+    .remedy = Indique um expires_at posterior, ou nenhum para um bloqueio sem fim.
+problem-effective_in_future = Data efetiva futura
+    .detail = Uma transferência importada já teve efeito; effective_at está no futuro.
+    .remedy = Corrija effective_at ou omita-o para lançar a transferência agora.
+problem-hold_not_found = Bloqueio não encontrado
+    .detail = Nenhum bloqueio deste ambiente tem este id.
+    .remedy = Verifique o id e se o token é do ambiente certo.
+problem-hold_already_captured = Bloqueio já capturado
+    .detail = O bloqueio foi capturado e com isso terminou.
+    .remedy = Leia o bloqueio para ver por qual transferência; crie outro para um novo valor.
+problem-hold_already_voided = Bloqueio já anulado
+    .detail = O bloqueio foi anulado e com isso terminou.
+    .remedy = Crie outro bloqueio se o valor deve ser reservado de novo.
+problem-hold_expired = Bloqueio vencido
+    .detail = O prazo do bloqueio terminou; seu valor foi liberado.
+    .remedy = Crie outro bloqueio ou lance uma transferência.
+problem-hold_not_expired = Bloqueio não vencido
+    .detail = O prazo do bloqueio ainda não terminou.
+    .remedy = Anule o bloqueio para liberá-lo antes do prazo.
+problem-capture_exceeds_hold = Captura maior que o bloqueio
+    .detail = O bloqueio é de apenas { $held }.
+    .remedy = Capture no máximo o que está bloqueado; lance o resto como transferência.
+problem-original_not_found = Transferência não encontrada
+    .detail = Nenhuma transferência lançada deste ambiente tem este id.
+    .remedy = Verifique o id e se o token é do ambiente certo.
+problem-not_reversible = Não pode ser estornada
+    .detail = Bloqueios, anulações, vencimentos e estornos não podem ser estornados.
+    .remedy = Anule o bloqueio; lance uma nova transferência para desfazer um estorno.
+problem-already_reversed = Já estornada
+    .detail = A transferência já foi estornada.
+    .remedy = Não há mais nada a fazer; leia as transferências de suas contas para ver o estorno.
+problem-debit_account_not_found = Conta de débito não encontrada
+    .detail = Nenhuma conta deste ambiente tem este id.
+    .remedy = Verifique debit_account_id; abra primeiro a conta.
+problem-credit_account_not_found = Conta de crédito não encontrada
+    .detail = Nenhuma conta deste ambiente tem este id.
+    .remedy = Verifique credit_account_id; abra primeiro a conta.
+problem-currency_mismatch = Moedas diferentes
+    .detail = O valor e as duas contas não são da mesma moeda.
+    .remedy = Envie o valor na moeda das duas contas.
+problem-account_class_mismatch = Contas não servem ao movimento
+    .detail = Este tipo de movimento não leva entre contas destas classes.
+    .remedy = Um depósito vai de ativo a passivo, um saque de volta, uma tarifa de passivo a receita; o resto é transferência.
+problem-effective_out_of_order = Data efetiva fora de ordem
+    .detail = Uma das contas tem uma transferência com data efetiva posterior.
+    .remedy = Importe as transferências na ordem em que tiveram efeito.
+problem-debit_account_closed = Conta de débito encerrada
+    .detail = A conta de débito está encerrada em definitivo.
+    .remedy = Use outra conta.
+problem-credit_account_closed = Conta de crédito encerrada
+    .detail = A conta de crédito está encerrada em definitivo.
+    .remedy = Use outra conta.
+problem-debit_account_frozen = Conta de débito congelada
+    .detail = Nenhum dinheiro pode sair da conta de débito enquanto estiver congelada.
+    .remedy = Descongele a conta e envie o movimento com outro id.
+problem-credit_account_frozen = Conta de crédito congelada
+    .detail = Nenhum dinheiro pode sair da conta de crédito, que um crédito diminui, enquanto estiver congelada.
+    .remedy = Descongele a conta e envie o movimento com outro id.
+problem-balance_overflow = Saldo grande demais
+    .detail = Um saldo passaria de 9007199254740991 unidades mínimas.
+    .remedy = Envie um valor menor ou use outra conta.
+problem-insufficient_funds = Saldo insuficiente
+    .detail = A conta que paga tem { $available } disponível.
+    .remedy = Envie no máximo isso com outro id, ou balancing para mover o que houver.
+problem-limit_exceeded = Limite excedido
+    .detail = O limite { $direction ->
+         [in] de entrada
+        *[out] de saída
+    } { $window ->
+         [transfer] por transferência
+         [day] por dia
+         [month] por mês
+        *[balance] de saldo
+    } é { $maximum }; restam { $remaining }.
+    .remedy = Envie no máximo o que resta com outro id, espere o próximo período ou peça que o limite seja aumentado.
+problem-batch_too_large = Lote grande demais
+    .detail = Um lote tem no máximo { $limit } transferências.
+    .remedy = Envie vários lotes.
+problem-ledger_unavailable = Livro-razão indisponível
+    .detail = O livro-razão não pode lançar neste momento. Nada foi lançado.
+    .remedy = Repita a requisição com o mesmo id ou Idempotency-Key após o tempo que Retry-After indica.
+problem-outcome_unknown = Resultado ainda desconhecido
+    .detail = A conexão com o banco de dados caiu durante a confirmação do movimento. Ainda não se sabe se foi lançado.
+    .remedy = Repita a requisição com o mesmo id ou Idempotency-Key: ela é lançada uma só vez e você recebe o resultado.
+problem-ledger_overloaded = Livro-razão ocupado
+    .detail = Há mais requisições à espera do que o livro-razão pode enfileirar. Nada foi lançado.
+    .remedy = Repita a requisição com o mesmo id ou Idempotency-Key após o tempo que Retry-After indica.

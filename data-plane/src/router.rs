@@ -27,18 +27,19 @@ pub static DOMAIN: Domain = Domain {
 /// Every scope of a cell, for who issues tokens.
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    [environments::http::SCOPES, parties::http::SCOPES, accounts::http::SCOPES].concat()
+    [ledger::http::SCOPES, environments::http::SCOPES, parties::http::SCOPES, accounts::http::SCOPES].concat()
 }
 
 fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .merge(ledger::http::router())
         .merge(environments::http::router())
         .merge(parties::http::router())
         .merge(accounts::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, CellError> {
-    Ok(Arc::new(Catalogue::new(default, &[&DOMAIN])?))
+    Ok(Arc::new(Catalogue::new(default, &[&ledger::http::DOMAIN, &DOMAIN])?))
 }
 
 /// The router of a cell.

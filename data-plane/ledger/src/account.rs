@@ -11,6 +11,7 @@ use crate::transfer::Side;
 /// Source: IFRS Conceptual Framework for Financial Reporting (2018), chapter 4.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AccountClass)]
 pub enum Class {
     /// What the institution owns or is owed: cash, settlement accounts at the central bank, loans. Grows by debits.
     Asset,
@@ -50,6 +51,7 @@ impl Class {
 /// Whether an account takes part in transfers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AccountState)]
 pub enum State {
     /// Money may come in and go out.
     Open,

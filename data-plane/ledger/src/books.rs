@@ -199,8 +199,8 @@ pub async fn hold(tx: &Tx, scope: Scope, id: TransferId) -> Result<Option<Hold>,
     row.as_ref().map(sql::hold).transpose()
 }
 
-/// The transfers of an account in their order, after position `after`, at most `limit`; with the side that is the
-/// account's. Summed from the first, they explain its balance.
+/// The transfers of an account in their order, after position `after` (0, or one of its own transfers'), at most `limit`;
+/// with the side that is the account's. Summed from the first, they explain its balance.
 ///
 /// # Errors
 /// As the database says.
@@ -223,8 +223,11 @@ pub async fn entries(
     let mut found = Vec::new();
     for (side_of, column) in [(Side::Debit, "debit_account"), (Side::Credit, "credit_account")] {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let values =
-            key(scope, id).into_iter().chain([after.into(), limit.into(), DateTime::<Utc>::UNIX_EPOCH.into()]);
+        let values = key(scope, id).into_iter().chain([
+            after.into(),
+            limit.into(),
+            DateTime::<Utc>::UNIX_EPOCH.into(),
+        ]);
         for row in tx.query_all_raw(statement(tx, &side(column), values)).await? {
             found.push((side_of, sql::posted(&row)?));
         }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 /// Where a hold stands. `Held` is the only state that is left, and it is left once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = HoldStatus)]
 pub enum HoldState {
     /// The amount is set aside.
     Held,

@@ -15,6 +15,7 @@ use crate::{account::Account, transfer::Kind};
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schema(as = LimitDirection)]
 pub enum Direction {
     /// The balance falls.
     Out,
@@ -27,6 +28,7 @@ pub enum Direction {
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schema(as = LimitWindow)]
 pub enum Window {
     /// One transfer.
     Transfer,

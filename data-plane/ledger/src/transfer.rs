@@ -13,6 +13,7 @@ use uuid::Uuid;
 /// One side of a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TransferSide)]
 pub enum Side {
     /// The left side.
     Debit,
@@ -25,6 +26,7 @@ pub enum Side {
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schema(as = TransferType)]
 pub enum Kind {
     /// Between any two accounts of one currency.
     Transfer,

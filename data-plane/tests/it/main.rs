@@ -6,4 +6,5 @@ mod accounts;
 mod cell;
 mod document;
 mod environments;
+mod money;
 mod parties;

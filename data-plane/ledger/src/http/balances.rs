@@ -11,7 +11,7 @@ use platform::{
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
     page::{Cursor, Limit as PageLimit},
-    problem::{Problem, codes},
+    problem::{In, Problem, codes},
     token::{Access, Authorized},
 };
 use serde::{Deserialize, Serialize};
@@ -110,14 +110,9 @@ async fn balance_get(
     let account = account.ok_or_else(not_found)?;
     let money = |amount| Money::new(amount, account.currency);
     Ok(Json(match then {
-        Some(posted) => Balance {
-            account_id: id,
-            at,
-            posted: money(posted),
-            held: None,
-            incoming: None,
-            available: None,
-        },
+        Some(posted) => {
+            Balance { account_id: id, at, posted: money(posted), held: None, incoming: None, available: None }
+        }
         None => Balance {
             account_id: id,
             at: None,
@@ -187,7 +182,15 @@ async fn balance_explain(
     Query(query): Query<ExplainQuery>,
 ) -> Result<Response, Problem> {
     const LIST: &str = "balance_explanation";
-    let (after, opening) = query.cursor.map_or(Ok((0, 0)), |cursor| cursor.key::<(i64, i64)>(LIST))?;
+    let begin = Ok((id, 0_i64, 0_i64));
+    let (of, after, opening) = query.cursor.map_or(begin, |cursor| cursor.key(LIST))?;
+    if of != id {
+        return Err(Problem::new(&codes::INVALID_CURSOR).parameter(
+            In::Query,
+            "cursor",
+            &codes::INVALID_VALUE,
+        ));
+    }
     let tx = db.begin_read(ctx.scope).await?;
     let found = books::explanation(&tx, ctx.scope, id, after, query.limit.rows()).await?;
     tx.commit().await?;
@@ -212,7 +215,7 @@ async fn balance_explain(
     }
     agrees &= has_more || running == balance;
     let next_cursor =
-        rows.last().filter(|_| has_more).map(|(_, row)| Cursor::after(LIST, &(row.seq, running)));
+        rows.last().filter(|_| has_more).map(|(_, row)| Cursor::after(LIST, &(id, row.seq, running)));
     let explanation = Explanation {
         account_id: id,
         opening_balance: money(opening),
@@ -237,7 +240,7 @@ fn change(account: &Account, side: Side, row: &Posted) -> i64 {
 
 /// A limit of an account, and what is left of it.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Limit)]
+#[schema(as = AccountLimit)]
 struct ShownLimit {
     /// Which way the money goes, seen from the account.
     direction: Direction,
@@ -252,7 +255,7 @@ struct ShownLimit {
 
 /// The limits of an account.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Limits, example = json!({"data": [{
+#[schema(as = AccountLimits, example = json!({"data": [{
     "direction": "out", "window": "day", "maximum": {"amount": 5_000_000, "currency": "MXN"},
     "remaining": {"amount": 4_987_500, "currency": "MXN"}, "time_zone": "America/Mexico_City"
 }]}))]

@@ -90,7 +90,8 @@ struct Items<'a> {
 
 impl Serialize for Items<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(self.outcomes.iter().zip(self.asked).map(|(outcome, asked)| asked.item(outcome)))
+        serializer
+            .collect_seq(self.outcomes.iter().zip(self.asked).map(|(outcome, asked)| asked.item(outcome)))
     }
 }
 

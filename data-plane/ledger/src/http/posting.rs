@@ -43,8 +43,8 @@ pub(super) fn id_of(
         return Ok(Id { id, keyed: false });
     }
     let missing = &codes::IDEMPOTENCY_KEY_MISSING;
-    let key = key
-        .ok_or_else(|| Problem::new(missing).parameter(In::Header, "idempotency-key", &codes::MISSING))?;
+    let key =
+        key.ok_or_else(|| Problem::new(missing).parameter(In::Header, "idempotency-key", &codes::MISSING))?;
     Ok(Id { id: keyed_id(ctx.scope, &ctx.actor, operation, key, position), keyed: true })
 }
 

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{FromRef, State},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use platform::{
     db::Db,
@@ -11,7 +11,7 @@ use platform::{
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
     page::{Cursor, Limit, Page},
-    problem::{Problem, codes},
+    problem::{In, Problem, codes},
     token::{Access, Authorized, ScopeName},
 };
 use serde::Deserialize;
@@ -145,12 +145,12 @@ async fn transfer_get(
     ctx: Authorized<TransfersRead>,
     State(db): State<Db>,
     Path(id): Path<TransferId>,
-) -> Result<axum::response::Response, Problem> {
+) -> Result<Response, Problem> {
     let tx = db.begin_read(ctx.scope).await?;
     let row = books::transfer(&tx, ctx.scope, id).await?;
     tx.commit().await?;
     let row = row.ok_or_else(|| Problem::new(&codes::NOT_FOUND))?;
-    Ok(axum::response::IntoResponse::into_response(Json(Shown::from(&row))))
+    Ok(Json(Shown::from(&row)).into_response())
 }
 
 /// Which transfers.
@@ -177,7 +177,15 @@ async fn transfer_list(
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     const LIST: &str = "transfers";
-    let after = query.cursor.map_or(Ok(0), |cursor| cursor.key::<i64>(LIST))?;
+    // With the filter, since a page of one account says nothing of another's.
+    let (of, after) = query.cursor.map_or(Ok((query.account_id, 0)), |cursor| cursor.key(LIST))?;
+    if of != query.account_id {
+        return Err(Problem::new(&codes::INVALID_CURSOR).parameter(
+            In::Query,
+            "cursor",
+            &codes::INVALID_VALUE,
+        ));
+    }
     let tx = db.begin_read(ctx.scope).await?;
     let rows = match query.account_id {
         None => books::transfers(&tx, ctx.scope, after, query.limit.rows()).await?,
@@ -187,8 +195,8 @@ async fn transfer_list(
         }
     };
     tx.commit().await?;
-    let page = Page::of(LIST, rows, query.limit, |row| row.seq);
+    let page = Page::of(LIST, rows, query.limit, |row| (of, row.seq));
     let data: Vec<Shown<'_>> = page.data.iter().map(Shown::from).collect();
     let page = Page { data, next_cursor: page.next_cursor, has_more: page.has_more };
-    Ok(axum::response::IntoResponse::into_response(Json(page)))
+    Ok(Json(page).into_response())
 }

@@ -283,5 +283,9 @@ pub(super) fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
 fn reference<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Box<str>>, D::Error> {
     let Some(text) = Option::<Box<str>>::deserialize(deserializer)? else { return Ok(None) };
     let fits = (1..=MAX_REFERENCE).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits { Ok(Some(text)) } else { Err(D::Error::custom("1 to 140 characters, none of them control characters")) }
+    if fits {
+        Ok(Some(text))
+    } else {
+        Err(D::Error::custom("1 to 140 characters, none of them control characters"))
+    }
 }

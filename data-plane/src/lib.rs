@@ -70,19 +70,20 @@ pub enum CellError {
 pub fn main(
     file: Option<PathBuf>,
     variables: impl Iterator<Item = (String, String)>,
+    drain: Drain,
 ) -> Result<(), CellError> {
     let config = platform::config::load(file.as_deref(), variables)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config))
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config, drain))
 }
 
-/// Runs a cell until it is drained (SIGTERM, SIGINT): migrates its database, starts the ledger, work and sweeps, serves.
+/// Runs a cell until it is drained (SIGTERM, SIGINT, or by whoever began `drain`): migrates its database, starts the
+/// ledger, work and sweeps, serves.
 ///
 /// # Errors
 /// As [`CellError`] says.
-pub async fn run(config: CellConfig) -> Result<(), CellError> {
+pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
     let egress = Egress::new(&config.egress)?;
     let telemetry = Telemetry::init("cell", &config.telemetry, &egress)?;
-    let drain = Drain::new();
     drain.on_signals()?;
     let address = config.cell.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| CellError::Listen { address, error })?;

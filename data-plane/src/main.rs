@@ -2,11 +2,13 @@
 
 use std::{env, path::PathBuf, process::ExitCode};
 
+use platform::drain::Drain;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match data_plane::main(env::args_os().nth(1).map(PathBuf::from), env::vars()) {
+    match data_plane::main(env::args_os().nth(1).map(PathBuf::from), env::vars(), Drain::new()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("data-plane: {error}");

@@ -17,6 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use serde::{Deserialize, Serialize};
 use std::error::Error;
+use std::io::IsTerminal;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -50,7 +51,7 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { format: Format::Pretty, filter: "info".to_owned(), otlp_endpoint: None }
+        Self { format: Format::Pretty, filter: "info,sea_orm_migration=warn".to_owned(), otlp_endpoint: None }
     }
 }
 
@@ -96,7 +97,8 @@ impl Telemetry {
         config: &TelemetryConfig,
         egress: &Egress,
     ) -> Result<Self, TelemetryError> {
-        let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+        let stderr = std::io::stderr;
+        let logs = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal());
         let logs: Box<dyn Layer<Registry> + Send + Sync> = match config.format {
             Format::Json => logs.json().flatten_event(true).with_span_list(false).boxed(),
             Format::Pretty => logs.compact().boxed(),

@@ -1,8 +1,12 @@
 //! `tambo`: launches and drives the platform.
 
+mod cell;
+mod demo;
+mod dev;
+mod launch;
 mod openapi;
 
-use std::process::ExitCode;
+use std::{error::Error, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -19,13 +23,23 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Shows one bank per country: imports customers, runs a payday, checks the books
+    Demo(demo::Args),
+    /// Runs one cell per country on a data folder, and stays up
+    Dev(dev::Args),
     /// Writes the OpenAPI documents of this build into `openapi/`
     Openapi(openapi::Args),
+    /// Runs one cell until its launcher goes away; `dev` and `demo` do this
+    #[command(hide = true)]
+    Cell(cell::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Demo(args) => run(demo::run(args)),
+        Command::Dev(args) => run(dev::run(args)),
         Command::Openapi(args) => openapi::run(&args),
+        Command::Cell(args) => cell::run(args).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -34,4 +48,9 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Runs a command on a runtime of its own.
+fn run<T>(command: impl Future<Output = Result<T, Box<dyn Error>>>) -> Result<T, Box<dyn Error>> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(command)
 }

@@ -27,6 +27,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sea_orm::sqlx::Connection as _;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
@@ -277,6 +278,16 @@ async fn sqlite(url: &str, max_connections: u32, read_only: bool) -> Result<Data
             .pragma("journal_mode", "WAL")
             .pragma("synchronous", "FULL");
         if read_only { options.pragma("query_only", "ON") } else { options }
+    });
+    options.map_sqlx_sqlite_pool_opts(|pool| {
+        pool.after_release(|connection, _| {
+            Box::pin(async move {
+                // After an I/O error SQLite ends the transaction itself, and sqlx goes on counting it: what begins next
+                // would be a savepoint that nothing commits. The ping waits for a rollback on its way.
+                connection.ping().await?;
+                Ok(!connection.is_in_transaction())
+            })
+        })
     });
     Database::connect(options).await
 }

@@ -305,3 +305,16 @@ async fn live_mode_refuses_what_could_lose_money() {
     let refused = postgres.check_mode(Mode::Live).await.unwrap_err();
     assert!(matches!(refused, StartError::NotDurable { setting: "fsync", .. }), "{refused}");
 }
+
+/// SQLite rolls back by itself when the disk is full, or breaks. What is acknowledged afterwards is there nevertheless.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_takes_no_later_one_with_it() {
+    let db = TestDb::sqlite(migrations).await;
+    let ended = db.begin(scope(1)).await.unwrap();
+    ended.execute_unprepared("ROLLBACK").await.unwrap();
+    drop(ended);
+    // One that only looked.
+    drop(db.begin(scope(1)).await.unwrap());
+    insert(&db, scope(1), "acknowledged").await.unwrap();
+    assert_eq!(notes(&db, scope(1)).await.unwrap(), ["acknowledged"]);
+}

@@ -1,6 +1,9 @@
 //! Parties: made, found, changed, imported, and sealed.
 
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    sync::{Arc, Mutex},
+};
 
 use platform::testing::http::Answer;
 use sea_orm::{ConnectionTrait, Statement};
@@ -283,14 +286,32 @@ async fn patch_of(cell: &Cell, path: &str, key: String, body: Value) -> Answer {
     call.header("if-match", "\"2\"").json(&body).send().await
 }
 
+/// What says who the parties of these tests are.
+const PERSONAL: [&str; 13] = [
+    "Ana",
+    "Lucía",
+    "García",
+    "1990-01-31",
+    "GOGL900131MDFRRN09",
+    "example.mx",
+    "525512345678",
+    "Escondida",
+    "Puebla",
+    "Zacar",
+    "Ibarguengoitia",
+    "XEXX010101HNEXXXA4",
+    "525599999999",
+];
+
+const ZACARIAS: &str = "external_id,type,given_names,family_names,identifiers,email,phone\n\
+    c-2,natural,Zacarías,Ibarguengoitia,CURP:XEXX010101HNEXXXA4,zaca@example.mx,+525599999999\n";
+
 /// Looks at every column of every row, as text and as hexadecimal digits.
 #[tokio::test]
 async fn the_database_holds_no_personal_data_in_plain_text() {
     for cell in Cell::both().await {
         create(&cell, "k", &ana()).await.ok(201);
-        let line = "external_id,type,given_names,family_names,identifiers,email,phone\n\
-                    c-2,natural,Zacarías,Ibarguengoitia,CURP:XEXX010101HNEXXXA4,zaca@example.mx,+525599999999\n";
-        assert_eq!(import(&cell, line).await.ok(200)["imported"], 1);
+        assert_eq!(import(&cell, ZACARIAS).await.ok(200)["imported"], 1);
         let mut seen = String::new();
         let root = cell.root().await;
         let tables = ["party", "party_identifier", "idempotency"];
@@ -319,21 +340,7 @@ async fn the_database_holds_no_personal_data_in_plain_text() {
             }
         }
         let seen = seen.to_lowercase();
-        for personal in [
-            "Ana",
-            "Lucía",
-            "García",
-            "1990-01-31",
-            "GOGL900131MDFRRN09",
-            "example.mx",
-            "525512345678",
-            "Escondida",
-            "Puebla",
-            "Zacar",
-            "Ibarguengoitia",
-            "XEXX010101HNEXXXA4",
-            "525599999999",
-        ] {
+        for personal in PERSONAL {
             let hex: String = personal.bytes().fold(String::new(), |mut text, byte| {
                 let _ = write!(text, "{byte:02x}");
                 text
@@ -342,6 +349,63 @@ async fn the_database_holds_no_personal_data_in_plain_text() {
             assert!(!seen.contains(&hex), "{personal} in bytes");
         }
         assert!(seen.contains("c-2"), "the look itself works");
+    }
+}
+
+/// What was logged, by all threads.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Logs everything, of every crate, while parties are made, refused, found, changed and imported, and while the database
+/// fails.
+#[tokio::test]
+async fn logs_hold_no_personal_data() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_span_events(tracing_subscriber::fmt::format::FmtSpan::FULL)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _quiet = tracing::subscriber::set_default(subscriber);
+    for cell in Cell::both().await {
+        let party = create(&cell, "k", &ana()).await.ok(201);
+        create(&cell, "other", &ana()).await.is_problem("party_external_id_taken", "once more");
+        let mut bad = ana();
+        bad["family_names"] = Value::Null;
+        bad["email"] = json!("ana.example.mx");
+        create(&cell, "bad", &bad).await.is_problem("invalid_field", "a bad field");
+        let found = "identifier=CURP:GOGL900131MDFRRN09&email=ana@example.mx&phone=%2B525512345678";
+        assert_eq!(get(&cell, &format!("/v1/parties?{found}")).await["data"], json!([party]));
+        let path = format!("/v1/parties/{}", party["id"].as_str().unwrap());
+        patch_of(&cell, &path, "p".to_owned(), json!({"phone": "+525599999999"})).await;
+        assert_eq!(import(&cell, ZACARIAS).await.ok(200)["imported"], 1);
+        import(&cell, ZACARIAS.replace(",natural,", ",García,")).await.ok(200);
+        import(&cell, ZACARIAS.replace("phone", "Puebla")).await.is_problem("import_columns", "a column");
+        cell.root().await.execute_unprepared("ALTER TABLE party_identifier RENAME TO away").await.unwrap();
+        let mut eva = ana();
+        eva["external_id"] = json!("c-3");
+        create(&cell, "eva", &eva).await.is_problem("internal", "the database fails");
+        import(&cell, ZACARIAS.replace("c-2", "c-4")).await.is_problem("internal", "the database fails");
+    }
+    let log = String::from_utf8_lossy(&log.0.lock().unwrap()).to_lowercase();
+    for said in ["/v1/parties", "party_identifier", "sqlx"] {
+        assert!(log.contains(said), "the log itself works: {said}");
+    }
+    for personal in PERSONAL {
+        let line = log.lines().find(|line| line.contains(&personal.to_lowercase()));
+        assert_eq!(line, None, "{personal} in a log");
     }
 }
 

@@ -111,3 +111,21 @@ problem-period_in_future = Period in the future
 problem-not_acceptable = No acceptable form
     .detail = There is no answer in a form that the Accept header names.
     .remedy = Accept one of { $forms }.
+
+## payments
+
+problem-preview_unknown = Unknown preview
+    .detail = You were shown no preview of this id.
+    .remedy = Make one with POST /v1/payment-previews.
+problem-preview_expired = Preview expired
+    .detail = The preview's time is over.
+    .remedy = Make a new one with POST /v1/payment-previews and show it to the payer.
+problem-preview_used = Preview used
+    .detail = The preview has become the payment { $payment }.
+    .remedy = Read that payment; to pay again, make a new preview.
+problem-payment_external_id_taken = external_id in use
+    .detail = Another payment of this environment has this external_id.
+    .remedy = Find it with GET /v1/payments?external_id=…, or choose another one.
+problem-payment_account_internal = Not a customer's account
+    .detail = The account is the institution's own; payments lead between customers' accounts.
+    .remedy = Use POST /v1/transfers for the institution's own accounts.

@@ -15,7 +15,7 @@ problem-clock_too_far = Demasiado adelante
 ## parties
 
 problem-party_external_id_taken = external_id en uso
-    .detail = Otra parte de este entorno tiene este external_id.
+    .detail = Otra parte de este ambiente tiene este external_id.
     .remedy = Encuéntrela con GET /v1/parties?external_id=…, o elija otro.
 problem-party_changed = Cambió entretanto
     .detail = La parte cambió desde que usted la leyó; If-Match nombra una versión anterior.
@@ -111,3 +111,21 @@ problem-period_in_future = Periodo en el futuro
 problem-not_acceptable = Ninguna forma aceptable
     .detail = No hay respuesta en una forma que el encabezado Accept nombre.
     .remedy = Acepte una de { $forms }.
+
+## payments
+
+problem-preview_unknown = Vista previa desconocida
+    .detail = No se le mostró ninguna vista previa con este id.
+    .remedy = Cree una con POST /v1/payment-previews.
+problem-preview_expired = Vista previa vencida
+    .detail = El plazo de la vista previa ha terminado.
+    .remedy = Cree una nueva con POST /v1/payment-previews y muéstrela a quien paga.
+problem-preview_used = Vista previa usada
+    .detail = La vista previa se convirtió en el pago { $payment }.
+    .remedy = Consulte ese pago; para pagar otra vez, cree una vista previa nueva.
+problem-payment_external_id_taken = external_id en uso
+    .detail = Otro pago de este ambiente tiene este external_id.
+    .remedy = Búsquelo con GET /v1/payments?external_id=…, o elija otro.
+problem-payment_account_internal = No es la cuenta de un cliente
+    .detail = La cuenta es de la propia institución; los pagos van entre cuentas de clientes.
+    .remedy = Use POST /v1/transfers para las cuentas de la institución.

@@ -111,3 +111,21 @@ problem-period_in_future = Período no futuro
 problem-not_acceptable = Nenhuma forma aceitável
     .detail = Não há resposta em uma forma que o cabeçalho Accept nomeie.
     .remedy = Aceite uma de { $forms }.
+
+## payments
+
+problem-preview_unknown = Prévia desconhecida
+    .detail = Nenhuma prévia com este id lhe foi mostrada.
+    .remedy = Crie uma com POST /v1/payment-previews.
+problem-preview_expired = Prévia vencida
+    .detail = O prazo da prévia terminou.
+    .remedy = Crie uma nova com POST /v1/payment-previews e mostre-a a quem paga.
+problem-preview_used = Prévia usada
+    .detail = A prévia tornou-se o pagamento { $payment }.
+    .remedy = Consulte esse pagamento; para pagar de novo, crie uma nova prévia.
+problem-payment_external_id_taken = external_id em uso
+    .detail = Outro pagamento deste ambiente tem este external_id.
+    .remedy = Encontre-o com GET /v1/payments?external_id=…, ou escolha outro.
+problem-payment_account_internal = Não é a conta de um cliente
+    .detail = A conta é da própria instituição; pagamentos vão entre contas de clientes.
+    .remedy = Use POST /v1/transfers para as contas da instituição.

@@ -10,10 +10,16 @@ use platform::{
     db::{Db, StartError},
     keys::Keys,
     problem::Catalogue,
+    random,
     token::{Access, Tokens},
+    work::{Options, Runner, SeaOrm},
 };
+use tokio::sync::Notify;
+use uuid::Uuid;
 
-use crate::{CellError, config::CellConfig, environments::Environments, migrations::migrations, router};
+use crate::{
+    CellError, config::CellConfig, environments::Environments, migrations::migrations, payments, router,
+};
 
 /// The state of the router; slices take the parts they need.
 #[derive(Clone, FromRef)]
@@ -34,6 +40,10 @@ pub struct App {
     pub catalogue: Arc<Catalogue>,
     /// The wall clock.
     pub clock: Clock,
+    /// What carries out the work that requests have left behind; somebody has to run it.
+    pub work: Arc<Runner<SeaOrm>>,
+    /// Wakes it after a commit that enqueued.
+    pub waker: Arc<Notify>,
 }
 
 impl App {
@@ -53,7 +63,11 @@ impl App {
         let access = Access::of_cell(tokens, clock.clone(), offsets.clone(), environments.places());
         let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
         let catalogue = router::catalogue(config.http.language)?;
-        Ok(Self { db, ledger, access, keys, offsets, environments, catalogue, clock })
+        let options = Options::new((0..config.cell.shards).collect());
+        let mut work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
+        payments::work::register(&mut work, db.clone(), ledger.clone(), clock.clone());
+        let (waker, work) = (work.waker(), Arc::new(work));
+        Ok(Self { db, ledger, access, keys, offsets, environments, catalogue, clock, work, waker })
     }
 }
 

@@ -1,8 +1,9 @@
-//! What a cell does without being asked: ends holds whose time is over, forgets old idempotency keys.
+//! What a cell does without being asked: carries out work, ends holds whose time is over, forgets what is old.
 
 use std::{future::Future, time::Duration};
 
-use platform::drain::Drain;
+use chrono::TimeDelta;
+use platform::{drain::Drain, work};
 use tokio::task::JoinSet;
 
 use crate::app::App;
@@ -11,6 +12,8 @@ use crate::app::App;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// Keys are kept for days: looking once an hour is enough.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
+/// How long finished work stays, for who looks into what happened.
+const FINISHED_STAYS: TimeDelta = TimeDelta::days(7);
 
 /// The tasks; they end when the drain begins.
 pub struct Background(JoinSet<()>);
@@ -25,6 +28,8 @@ impl Background {
 /// Starts the tasks on the current runtime.
 pub fn start(app: &App, drain: &Drain) -> Background {
     let mut tasks = JoinSet::new();
+    let (working, until) = (app.clone(), drain.clone());
+    tasks.spawn(async move { working.work.run(&working.clock, &until).await });
     let sweeping = app.clone();
     tasks.spawn(every(SWEEP_EVERY, drain.clone(), move || {
         let app = sweeping.clone();
@@ -41,9 +46,14 @@ pub fn start(app: &App, drain: &Drain) -> Background {
 
 async fn forget(app: App) {
     let shards: std::collections::BTreeSet<i32> = app.environments.iter().map(|one| one.shard).collect();
+    let now = app.clock.now();
+    let before = now.checked_sub_signed(FINISHED_STAYS).unwrap_or(now);
     for shard in shards {
-        if let Err(error) = platform::idempotency::system::forget_old(&app.db, shard, app.clock.now()).await {
+        if let Err(error) = platform::idempotency::system::forget_old(&app.db, shard, now).await {
             tracing::warn!(%error, shard, "old idempotency keys could not be forgotten");
+        }
+        if let Err(error) = work::forget_finished(&app.db, shard, before).await {
+            tracing::warn!(%error, shard, "finished work could not be forgotten");
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod config;
 pub mod environments;
 pub mod migrations;
 pub mod parties;
+pub mod payments;
 pub mod router;
 
 use std::{io, path::PathBuf};

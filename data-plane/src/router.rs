@@ -13,12 +13,12 @@ use platform::{
 };
 use utoipa::openapi::OpenApi;
 
-use crate::{CellError, accounts, app::App, environments, parties};
+use crate::{CellError, accounts, app::App, environments, parties, payments};
 
 /// The problem codes of this crate, and their texts.
 pub static DOMAIN: Domain = Domain {
     name: "data-plane",
-    codes: &[environments::http::CODES, parties::http::CODES, accounts::http::CODES],
+    codes: &[environments::http::CODES, parties::http::CODES, accounts::http::CODES, payments::http::CODES],
     en: include_str!("../locales/en.ftl"),
     es: include_str!("../locales/es.ftl"),
     pt: include_str!("../locales/pt.ftl"),
@@ -27,7 +27,14 @@ pub static DOMAIN: Domain = Domain {
 /// Every scope of a cell, for who issues tokens.
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    [ledger::http::SCOPES, environments::http::SCOPES, parties::http::SCOPES, accounts::http::SCOPES].concat()
+    [
+        ledger::http::SCOPES,
+        environments::http::SCOPES,
+        parties::http::SCOPES,
+        accounts::http::SCOPES,
+        payments::http::SCOPES,
+    ]
+    .concat()
 }
 
 fn slices() -> OpenApiRouter<App> {
@@ -36,6 +43,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(environments::http::router())
         .merge(parties::http::router())
         .merge(accounts::http::router())
+        .merge(payments::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, CellError> {

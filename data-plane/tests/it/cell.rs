@@ -95,6 +95,12 @@ impl Cell {
         self.issue(&claims(number, scopes().into_iter().collect()))
     }
 
+    /// A token of another client of the first environment, with every scope.
+    pub fn token_as(&self, client: u128) -> String {
+        let sub = ClientId::from_uuid(Uuid::from_u128(client));
+        self.issue(&Claims { sub, ..claims(1, scopes().into_iter().collect()) })
+    }
+
     /// A token of the first environment that may do nothing.
     pub fn weak_token(&self) -> String {
         self.issue(&claims(1, Scopes::default()))

@@ -8,3 +8,4 @@ mod document;
 mod environments;
 mod money;
 mod parties;
+mod payments;

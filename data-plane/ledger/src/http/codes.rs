@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use platform::problem::{Code, In, Problem, codes};
+use platform::problem::{Arg, Code, In, Problem, codes};
 use tenants::money::{Currency, Money};
 
 use crate::{
@@ -154,24 +154,37 @@ pub(super) fn refused(
         let mismatch = &codes::IDEMPOTENCY_MISMATCH;
         return Problem::new(mismatch).parameter(In::Header, "idempotency-key", mismatch);
     }
+    let problem = arguments(rejection.detail, currency)
+        .into_iter()
+        .fold(Problem::new(code(rejection.reason)), |problem, (name, value)| problem.arg(name, value));
+    match field(rejection.reason, names) {
+        Some(field) => problem.on(Cow::Borrowed(field)),
+        None => problem,
+    }
+}
+
+/// The problem of a refusal of a movement whose request names both accounts and the amount as a transfer's does; for
+/// flows that foresee what the ledger would say.
+pub fn refusal(rejection: &Rejection, currency: Currency) -> Problem {
+    refused(rejection, false, Names::Accounts, Some(currency))
+}
+
+/// What the texts of a refusal's code mention.
+pub fn arguments(detail: Detail, currency: Option<Currency>) -> Vec<(&'static str, Arg)> {
     let money = |amount: i64| match currency {
         Some(currency) => Money::new(amount, currency).to_string(),
         None => amount.to_string(),
     };
-    let mut problem = Problem::new(code(rejection.reason));
-    problem = match rejection.detail {
-        Detail::None => problem,
-        Detail::Available(available) => problem.arg("available", money(available)),
-        Detail::Held(held) => problem.arg("held", money(held)),
-        Detail::Limit { direction, window, maximum, remaining } => problem
-            .arg("direction", name_of(direction))
-            .arg("window", name_of_window(window))
-            .arg("maximum", money(maximum))
-            .arg("remaining", money(remaining)),
-    };
-    match field(rejection.reason, names) {
-        Some(field) => problem.on(Cow::Borrowed(field)),
-        None => problem,
+    match detail {
+        Detail::None => vec![],
+        Detail::Available(available) => vec![("available", money(available).into())],
+        Detail::Held(held) => vec![("held", money(held).into())],
+        Detail::Limit { direction, window, maximum, remaining } => vec![
+            ("direction", name_of(direction).into()),
+            ("window", name_of_window(window).into()),
+            ("maximum", money(maximum).into()),
+            ("remaining", money(remaining).into()),
+        ],
     }
 }
 

@@ -19,7 +19,7 @@ mod wire;
 use axum::extract::FromRef;
 use platform::{db::Db, openapi::utoipa_axum::router::OpenApiRouter, problem::Domain, token::Access};
 
-pub use self::codes::{CODES, code};
+pub use self::codes::{CODES, arguments, code, refusal};
 use crate::Ledger;
 
 platform::scopes! {

@@ -2,7 +2,10 @@
 
 use std::{error::Error, path::PathBuf};
 
-use crate::launch::{Stack, asked_to_stop, ways_in};
+use crate::{
+    console::say,
+    launch::{Stack, asked_to_stop, ways_in},
+};
 
 /// Where.
 #[derive(clap::Args)]
@@ -20,8 +23,8 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         started = Stack::start(&args.data) => started?,
         () = &mut stop => return Ok(()),
     };
-    eprint!("{}", ways_in(stack.sites())?);
-    eprintln!("\nCtrl-C stops them; the data stays in {}.", args.data.display());
+    say(ways_in(stack.sites())?);
+    say(format_args!("Ctrl-C stops them; the data stays in {}.", args.data.display()));
     let died = tokio::select! {
         died = stack.died() => Err(died.into()),
         () = stop => Ok(()),

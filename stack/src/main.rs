@@ -1,6 +1,7 @@
 //! `tambo`: launches and drives the platform.
 
 mod cell;
+mod console;
 mod demo;
 mod dev;
 mod launch;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("tambo: {error}");
+            console::say(format_args!("tambo: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -22,7 +22,10 @@ use std::{
 
 use tenants::id::TransferId;
 
-use crate::launch::{LaunchError, Site, Stack, asked_to_stop, ways_in};
+use crate::{
+    console::say,
+    launch::{LaunchError, Site, Stack, asked_to_stop, ways_in},
+};
 use bank::Bank;
 use progress::Progress;
 use report::CellReport;
@@ -112,10 +115,14 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
             died = stack.died() => Err(died.into()),
             () = &mut stop => Err(DemoError::Stopped),
         };
+        if matches!(shown, Err(DemoError::Api(_))) {
+            // A cell does not say why it cannot write; its folder does.
+            sites.iter().try_for_each(Site::check_writable)?;
+        }
         shown?;
         if args.keep {
-            eprint!("{}", ways_in(sites.iter())?);
-            eprintln!("\nCtrl-C ends it.");
+            say(ways_in(sites.iter())?);
+            say("Ctrl-C ends it.");
             tokio::select! {
                 died = stack.died() => return Err(died.into()),
                 () = &mut stop => {}
@@ -137,7 +144,7 @@ async fn show(args: &Args, folder: &Path, sites: &[Site]) -> Result<(), DemoErro
     progress.end();
     let reports = reports?;
     if args.json {
-        eprintln!("{}", report::summary(&reports));
+        say(report::summary(&reports));
         print(&report::json(&reports).map_err(io::Error::from).map_err(stdout)?)?;
     } else {
         if let Some(one) = reports.first() {

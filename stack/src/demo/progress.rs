@@ -1,6 +1,10 @@
 //! What people see while it runs, on standard error: a bar per cell at a terminal, else a line per step.
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::fmt;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::console;
 
 /// All bars.
 pub struct Progress(MultiProgress);
@@ -20,8 +24,12 @@ impl Progress {
 
     /// A bar for a cell.
     pub fn bar(&self, cell: &str) -> Bar {
-        let style = "{prefix:6} {msg:11} {wide_bar:.cyan/dim} {pos:>6}/{len:<6} {per_sec:>9} {elapsed:>4}";
-        let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let line = "{prefix:6} {msg:11} {wide_bar:.cyan/dim} {pos:>6}/{len:<6} {rate:>7} {elapsed:>4}";
+        let rate = |state: &ProgressState, text: &mut dyn fmt::Write| {
+            // A text takes all that is written.
+            let _written = write!(text, "{:.0}/s", state.per_sec());
+        };
+        let style = style(line).with_key("rate", rate);
         let bar = ProgressBar::new(0).with_style(style).with_prefix(cell.to_owned());
         Bar { all: self.0.clone(), bar: self.0.add(bar) }
     }
@@ -40,7 +48,7 @@ impl Bar {
         self.bar.set_message(what);
         self.bar.set_length(u64::try_from(parts).unwrap_or(u64::MAX));
         if self.bar.is_hidden() {
-            eprintln!("{} {what}: {parts}", self.bar.prefix());
+            console::say(format_args!("{} {what}: {parts}", self.bar.prefix()));
         } else {
             self.bar.tick();
         }
@@ -53,6 +61,7 @@ impl Bar {
 
     /// Nothing more to come.
     pub fn finish(&self) {
+        self.bar.set_style(style("{prefix:6} {msg}"));
         self.bar.finish_with_message("done");
     }
 
@@ -62,9 +71,13 @@ impl Bar {
     }
 }
 
+fn style(line: &str) -> ProgressStyle {
+    ProgressStyle::with_template(line).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
 fn say(all: &MultiProgress, text: &str) {
     if all.is_hidden() {
-        eprintln!("{text}");
+        console::say(text);
     } else {
         // Nothing depends on the picture.
         let _printed = all.println(text);

@@ -22,7 +22,7 @@ const READY_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
     /// The data folder cannot be made or written.
-    #[error("cannot write to {}: {error}; name a folder of your own with --data", path.display())]
+    #[error("cannot write to {}: {error}; name another folder with --data, or make room", path.display())]
     Folder {
         /// What could not be written.
         path: PathBuf,
@@ -144,11 +144,13 @@ pub fn ways_in<'a>(sites: impl Iterator<Item = &'a Site>) -> Result<String, Laun
         let token = site.write_token()?;
         let (jurisdiction, url) = (site.jurisdiction(), site.url());
         text += &format!(
-            "\n{} ({}, {}): {url}/docs\n  curl -H \"Authorization: Bearer $(cat '{}')\" {url}/v1/environment\n",
-            site.name(),
+            "\n{cell} ({}, {})\n  reference  {url}/docs\n  token      {token}, for {} days\n  \
+             try        curl -H \"Authorization: Bearer $(cat '{token}')\" {url}/v1/environment\n",
             jurisdiction.id,
             jurisdiction.currency.code(),
-            token.display(),
+            site::TOKEN_DAYS,
+            cell = site.name(),
+            token = token.display(),
         );
     }
     Ok(text)

@@ -36,6 +36,10 @@ impl Process {
     /// Waits until it ends by itself.
     pub async fn ended(&mut self) -> LaunchError {
         let status = self.child.wait().await;
+        // On a full disk its log says nothing.
+        if let Err(error) = self.site.check_writable() {
+            return error;
+        }
         let log = self.site.log();
         LaunchError::Died {
             cell: self.site.name().to_owned(),

@@ -28,9 +28,11 @@ use super::LaunchError;
 const CONFIG: &str = "cell.toml";
 const LOG: &str = "cell.log";
 /// How long the tokens last that are handed out.
-const TOKEN_DAYS: i64 = 7;
+pub const TOKEN_DAYS: i64 = 7;
 /// How long to wait before asking again whether a cell is ready.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
+/// What has to fit where a cell can go on; SQLite writes less at a time.
+const PROBE_BYTES: usize = 128 * 1024;
 /// Requests of the launcher and the demo; an import of many thousand lines takes seconds.
 const REQUEST_LIMIT_MS: u64 = 120_000;
 
@@ -112,6 +114,14 @@ impl Site {
             options.write(true).create(true).truncate(true).mode(0o600).open(&file).map_err(written)?;
         open.write_all(self.token()?.as_bytes()).map_err(written)?;
         Ok(file)
+    }
+
+    /// Finds out whether its folder takes more than a page or two, by trying.
+    pub fn check_writable(&self) -> Result<(), LaunchError> {
+        let file = self.folder.join("probe");
+        let written = fs::write(&file, [0; PROBE_BYTES]);
+        let removed = fs::remove_file(&file);
+        written.and(removed).map_err(|error| LaunchError::Folder { path: self.folder.clone(), error })
     }
 
     /// Waits until it answers that it is ready.

@@ -1,4 +1,7 @@
 //! Tests of the whole, one binary.
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod cells;
+mod demo;
+mod launch;
 mod tidy;

@@ -1,0 +1,136 @@
+//! The program, run as people run it.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tambo");
+/// Far longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn tambo() -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The program where no file may grow beyond so many blocks of 512 bytes: writing fails as on a full disk.
+pub fn tambo_with_files_up_to(blocks: u32) -> Command {
+    let mut command = Command::new("sh");
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    command.args(["-c", &script, PROGRAM]).stdin(Stdio::null());
+    command
+}
+
+/// Runs to the end, which must be a failure that people are told about on standard error alone.
+pub fn refused(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert_eq!(String::from_utf8(stdout).unwrap(), "", "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+/// A data folder whose cells were started once.
+pub fn used_folder() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let running = Running::start(tambo().args(["dev", "--data"]).arg(folder.path()));
+    running.ask_to_stop("INT");
+    assert_eq!(running.end(), 0);
+    folder
+}
+
+/// The folder of a cell.
+pub fn home(folder: &Path, cell: &str) -> PathBuf {
+    folder.join("cells").join(cell)
+}
+
+/// Where each cell of a folder listens.
+pub fn addresses(folder: &Path) -> Vec<SocketAddr> {
+    let addresses = ["mx-1", "co-1", "br-1"].map(|cell| {
+        let text = fs::read_to_string(home(folder, cell).join("cell.toml")).unwrap();
+        let config: toml::Table = text.parse().unwrap();
+        config["cell"]["listen"].as_str().unwrap().parse().unwrap()
+    });
+    addresses.to_vec()
+}
+
+/// A program that stays up.
+pub struct Running {
+    child: Child,
+    said: BufReader<std::process::ChildStderr>,
+}
+
+impl Running {
+    /// Starts it, and reads what it says until it offers to be stopped.
+    pub fn start(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let said = BufReader::new(child.stderr.take().unwrap());
+        let mut running = Self { child, said };
+        running.hear("Ctrl-C");
+        running
+    }
+
+    /// Reads until a line has this text; everything so far.
+    fn hear(&mut self, text: &str) -> String {
+        let mut heard = String::new();
+        while !heard.contains(text) {
+            assert_ne!(self.said.read_line(&mut heard).unwrap(), 0, "it ended and said:\n{heard}");
+        }
+        heard
+    }
+
+    pub fn ask_to_stop(&self, signal: &str) {
+        let told = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
+    }
+
+    /// Its exit code; -1 if a signal ended it.
+    pub fn end(mut self) -> i32 {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended, unless its test fails; its cells end with it.
+        let _ended = self.child.kill();
+    }
+}
+
+/// A connection to a cell.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a bare connection shows the end of the process at its other end"
+)]
+pub fn connect(address: &SocketAddr) -> TcpStream {
+    let connection = TcpStream::connect(address).unwrap();
+    connection.set_read_timeout(Some(PATIENCE)).unwrap();
+    connection
+}
+
+/// Waits until the other end is closed.
+pub fn wait_for_end(mut connection: TcpStream) {
+    // A process that is killed resets the connection.
+    let read = connection.read(&mut [0; 16]);
+    assert!(
+        matches!(&read, Ok(0))
+            || matches!(&read, Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset),
+        "{read:?}"
+    );
+}
+
+/// Nobody listens there.
+pub fn is_free(address: &SocketAddr) -> bool {
+    TcpListener::bind(address).is_ok()
+}

@@ -1,0 +1,120 @@
+//! The demo, small.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    process::{Command, Output},
+};
+
+use platform::db::{DatabaseConfig, Db};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::cells::{Running, addresses, home, is_free, refused, tambo, tambo_with_files_up_to};
+
+const CELLS: [&str; 3] = ["mx-1", "co-1", "br-1"];
+
+fn small(mut command: Command, folder: &Path) -> Command {
+    command.args(["demo", "--json", "--customers", "100", "--transfers", "300", "--data"]).arg(folder);
+    command
+}
+
+/// Runs it to its good end; the one object that it prints.
+fn run(command: &mut Command) -> Value {
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    let object: Value = serde_json::from_slice(&stdout).unwrap();
+    let countries: Vec<_> = object["tenants"].as_array().unwrap().iter().map(|one| &one["country"]).collect();
+    assert_eq!(countries, ["MX", "CO", "BR"]);
+    assert!(object["tenants"].as_array().unwrap().iter().all(|one| one["status"] == "active"), "{object}");
+    for (cell, name) in object["cells"].as_array().unwrap().iter().zip(CELLS) {
+        assert_eq!((&cell["cell"], &cell["transfers"]), (&name.into(), &300.into()));
+        assert_eq!(cell["trial_balance"], 0);
+        assert!(cell["p50_ms"].as_f64().unwrap() > 0.0);
+        assert!(cell["p99_ms"].as_f64() >= cell["p50_ms"].as_f64(), "{cell}");
+    }
+    object
+}
+
+/// How many rows each table of a cell has.
+async fn rows(folder: &Path, cell: &str) -> BTreeMap<String, i64> {
+    let file = home(folder, cell).join("cell.db");
+    let db = Db::connect(&DatabaseConfig::new(format!("sqlite://{}", file.display()))).await.unwrap();
+    let query = async |sql: String| {
+        db.app().query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap()
+    };
+    let mut counts = BTreeMap::new();
+    for row in query("SELECT name FROM sqlite_master WHERE type = 'table'".to_owned()).await {
+        let table: String = row.try_get_by_index(0).unwrap();
+        let count = query(format!("SELECT count(*) FROM \"{table}\"")).await;
+        counts.insert(table, count[0].try_get_by_index(0).unwrap());
+    }
+    db.close().await.unwrap();
+    counts
+}
+
+/// The program beside this file: every balance anew from the transfers.
+fn recompute(folder: &Path) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/recompute.py");
+    let Output { status, stdout, .. } = Command::new("python3").arg(script).arg(folder).output().unwrap();
+    let said = String::from_utf8(stdout).unwrap();
+    assert!(status.success(), "{said}");
+    for cell in CELLS {
+        assert!(said.contains(&format!("{cell}: 100 balances recomputed, 0 differ")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_run_changes_nothing() {
+    let (folder, export) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    run(small(tambo(), folder.path()).arg("--export").arg(export.path()));
+    recompute(export.path());
+    let mut before = Vec::new();
+    for cell in CELLS {
+        before.push(rows(folder.path(), cell).await);
+    }
+    // 99 of 100 lines are good, 4 of them companies; the settlement account; 4 deposits.
+    assert!(before.iter().all(|rows| rows["party"] == 99 && rows["account"] == 100), "{before:?}");
+    assert!(before.iter().all(|rows| rows["ledger_transfer"] == 304), "{before:?}");
+
+    run(&mut small(tambo(), folder.path()));
+    for (cell, before) in CELLS.into_iter().zip(before) {
+        assert_eq!(rows(folder.path(), cell).await, before, "{cell}");
+    }
+}
+
+#[test]
+fn bad_lines_are_reported_one_by_one() {
+    let folder = TempDir::new().unwrap();
+    let Output { status, stderr, .. } = small(tambo(), folder.path()).output().unwrap();
+    let said = String::from_utf8(stderr).unwrap();
+    assert!(status.success(), "{said}");
+    for cell in CELLS {
+        assert!(said.contains(&format!("{cell}: 99 of 100 customers imported")), "{said}");
+    }
+    assert_eq!(said.lines().filter(|line| line.trim().starts_with("line ")).count(), 3, "{said}");
+}
+
+#[test]
+fn it_stays_up_until_it_is_stopped() {
+    let folder = TempDir::new().unwrap();
+    let mut command = small(tambo(), folder.path());
+    let running = Running::start(command.arg("--keep").stdout(std::process::Stdio::null()));
+    let addresses = addresses(folder.path());
+    assert!(addresses.iter().all(|address| !is_free(address)));
+    running.ask_to_stop("INT");
+    assert_eq!(running.end(), 0);
+    assert!(addresses.iter().all(is_free), "a cell was left behind");
+}
+
+/// What was acknowledged before the disk was full is there, and nothing is there by half: the next run finds it, adds the
+/// rest, and every figure holds.
+#[test]
+fn it_goes_on_after_a_full_disk() {
+    let folder = TempDir::new().unwrap();
+    let said = refused(&mut small(tambo_with_files_up_to(2_000), folder.path()));
+    assert!(said.contains("unavailable") || said.contains("storage_full"), "{said}");
+    run(&mut small(tambo(), folder.path()));
+}

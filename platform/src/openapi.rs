@@ -5,6 +5,7 @@
 //! caller and states the scope in the document, and every further argument adds the problems it can answer. So the router,
 //! the check and the document cannot part, and a handler that states no scope does not compile.
 
+use crate::page::{Cursor, Limit};
 use crate::problem::{Code, codes};
 use axum::Router;
 use axum::extract::FromRequestParts;
@@ -13,11 +14,11 @@ use axum::http::{HeaderValue, header};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use tower_http::set_header::SetResponseHeaderLayer;
-use utoipa::ToSchema;
 use utoipa::openapi::extensions::ExtensionsBuilder;
 use utoipa::openapi::path::{Operation as PathOperation, Parameter, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response};
+use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::UtoipaMethodRouter;
 
 #[doc(hidden)]
@@ -200,7 +201,10 @@ pub fn document(mut document: OpenApi, title: &str, version: &str) -> OpenApi {
     document.info.contact = None;
     let mut schemas = Vec::new();
     crate::problem::ProblemSchema::schemas(&mut schemas);
-    schemas.push(("Problem".to_owned(), <crate::problem::ProblemSchema as utoipa::PartialSchema>::schema()));
+    schemas.push(("Problem".to_owned(), crate::problem::ProblemSchema::schema()));
+    // Types of query parameters, which utoipa names without collecting them.
+    schemas.push((Limit::name().into_owned(), Limit::schema()));
+    schemas.push((Cursor::name().into_owned(), Cursor::schema()));
     let components = document.components.get_or_insert_with(Components::new);
     components.schemas.extend(schemas);
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT");
@@ -282,8 +286,8 @@ fn read(method: &'static str, path: &str, operation: &PathOperation) -> Operatio
     }
 }
 
-/// The faults of a document that a test should refuse: operations without a name, a summary or a listed problem, and
-/// names used twice.
+/// The faults of a document that a test should refuse: operations without a name, a summary or a listed problem, names
+/// used twice, and schemas that are named and not there.
 #[must_use]
 pub fn faults(document: &OpenApi) -> Vec<String> {
     let mut seen = BTreeSet::new();
@@ -300,7 +304,27 @@ pub fn faults(document: &OpenApi) -> Vec<String> {
             faults.push(format!("{method} {path}: the operationId `{operation_id}` is empty or used twice"));
         }
     }
+    let json = serde_json::to_value(document).unwrap_or_default();
+    let mut named = BTreeSet::new();
+    references(&json, &mut named);
+    for name in named {
+        if json.pointer(name.trim_start_matches('#')).is_none() {
+            faults.push(format!("{name} is not there"));
+        }
+    }
     faults
+}
+
+/// Every `$ref` of a document.
+fn references<'a>(json: &'a serde_json::Value, found: &mut BTreeSet<&'a str>) {
+    match json {
+        serde_json::Value::Object(fields) => {
+            found.extend(fields.get("$ref").and_then(serde_json::Value::as_str));
+            fields.values().for_each(|value| references(value, found));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        _ => {}
+    }
 }
 
 /// The document at `/openapi.json` and its page at `/docs`, built without download and without outside addresses.

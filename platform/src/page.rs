@@ -58,7 +58,11 @@ impl PartialSchema for Limit {
         object.into()
     }
 }
-impl ToSchema for Limit {}
+impl ToSchema for Limit {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "PageLimit".into()
+    }
+}
 
 /// Where a page begins: opaque to the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

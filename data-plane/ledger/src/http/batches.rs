@@ -200,7 +200,7 @@ impl Asked {
 ///
 /// They are posted in order and durably together, but each for itself: a refused one does not harm the others, unless
 /// they are `linked` to it. Ids are those of the transfers; where one has none, the request's `Idempotency-Key` and its
-/// place in the batch stand for one. `Idempotency-Replayed` says that all of them had been answered before.
+/// place in the batch stand for one. `Idempotency-Replayed` says that the whole batch had been answered before.
 #[utoipa::path(post, path = "/v1/transfer-batches", operation_id = "transfer_batch_create", tag = "transfers",
     request_body = NewBatch, responses((status = 200, description = "An outcome per transfer", body = Answer)))]
 async fn transfer_batch_create(
@@ -227,7 +227,7 @@ async fn transfer_batch_create(
     let outcomes = ledger.post(&ctx, calls).await.map_err(unavailable)?;
     let mut answer =
         Answer { posted: 0, replayed: 0, rejected: 0, data: Items { outcomes: &outcomes, asked: &asked } };
-    let mut repeated = true;
+    let (mut repeated, mut fresh) = (false, false);
     for outcome in &outcomes {
         let count = match outcome {
             Outcome::Posted(_) => &mut answer.posted,
@@ -235,12 +235,14 @@ async fn transfer_batch_create(
             Outcome::Rejected(_) => &mut answer.rejected,
         };
         *count = count.saturating_add(1);
-        repeated &= match outcome {
-            Outcome::Posted(_) => false,
-            Outcome::Replayed(_) => true,
-            Outcome::Rejected(rejection) => rejection.replayed,
-        };
+        // A refusal that follows from the request alone is neither: it is the same every time.
+        match outcome {
+            Outcome::Posted(_) => fresh = true,
+            Outcome::Replayed(_) => repeated = true,
+            Outcome::Rejected(rejection) if rejection.replayed => repeated = true,
+            Outcome::Rejected(rejection) => fresh |= rejection.reason.is_kept(),
+        }
     }
     let response = Json(answer).into_response();
-    Ok(if repeated { Replayed(response).into_response() } else { response })
+    Ok(if repeated && !fresh { Replayed(response).into_response() } else { response })
 }

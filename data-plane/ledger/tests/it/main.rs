@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 mod model;
+mod outcomes;
 mod sim;
 mod table;
 mod world;

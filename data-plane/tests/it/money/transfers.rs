@@ -46,7 +46,17 @@ async fn a_batch_has_an_outcome_per_transfer() {
         assert_eq!(data[4]["amount"]["amount"], 700);
         assert_eq!(bank.balance(ANA).await, [0, 0, 0]);
         let again = bank.send("/v1/transfer-batches", "payday", &batch).await;
+        assert_eq!(first.header("idempotency-replayed"), None);
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
         let repeated = again.ok(200);
+        let outcome = |one: &Value| one["outcome"] == "rejected";
+        for (one, before) in repeated["data"].as_array().unwrap().iter().zip(data) {
+            assert_eq!(
+                [&one["id"], &one["code"], &one["position"]],
+                [&before["id"], &before["code"], &before["position"]]
+            );
+            assert_eq!(outcome(one), outcome(before));
+        }
         assert_eq!([&repeated["posted"], &repeated["replayed"], &repeated["rejected"]], [0, 2, 3]);
         assert_eq!(bank.transfers().await, 3);
     }

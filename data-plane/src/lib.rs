@@ -7,7 +7,7 @@
 
 pub mod accounts;
 pub mod app;
-mod background;
+pub mod background;
 pub mod config;
 pub mod environments;
 pub mod migrations;

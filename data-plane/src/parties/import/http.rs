@@ -87,7 +87,8 @@ struct WireFault {
 /// UTF-8 and RFC 4180, with a header: `external_id` and `type` are required, `given_names`, `family_names`, `born_on`,
 /// `legal_name`, `trade_name`, `identifiers` (`TYPE:value`, several separated by `;`), `email` and `phone` may be left
 /// out. At most 10,000 lines and 4 MiB. Good lines are imported whatever the others are. The `external_id` of a line is
-/// its idempotency record: sent again, the line is unchanged, so this operation takes no `Idempotency-Key`.
+/// its idempotency record: sent again, the line is unchanged, so this operation takes no `Idempotency-Key`. A line break
+/// ends a line, also within quotes.
 #[utoipa::path(post, path = "/v1/party-imports", operation_id = "party_import", tag = "parties",
     request_body(content = String, content_type = "text/csv",
         example = "external_id,type,given_names,family_names,identifiers\nc-1,natural,Ana,García,CURP:GOGL900131MDFRRN09\n"),

@@ -4,6 +4,7 @@ mod dying;
 
 use axum::http::Method;
 use chrono::{DateTime, Utc};
+use data_plane::background;
 use ledger::movements::{Deposit, PlainTransfer, Void};
 use platform::{drain::Drain, testing::http::Answer, work::Tick};
 use serde_json::{Value, json};
@@ -413,19 +414,18 @@ async fn between_authorisation_and_settlement() {
     }
 }
 
-/// The running runner is woken by a commit and ends with the drain.
+/// A cell's background carries out what is committed, and ends with the drain.
 #[tokio::test]
-async fn the_runner_carries_out_what_was_committed_until_the_drain() {
+async fn the_background_carries_out_what_was_committed_until_the_drain() {
     for cell in Cell::both().await {
         let two = Two::with(&cell, 100).await;
-        let (app, drain) = (cell.app.clone(), Drain::new());
-        let until = drain.clone();
-        let running = tokio::spawn(async move { app.work.run(&app.clock, &until).await });
+        let drain = Drain::new();
+        let background = background::start(&cell.app, &drain);
         let payment = two.pay(100).await;
         let settled = async { while cell.status(&payment).await != "settled" {} };
         tokio::time::timeout(Duration::from_secs(60), settled).await.expect("it is carried out");
         drain.begin();
-        tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends").unwrap();
+        tokio::time::timeout(Duration::from_secs(60), background.ended()).await.expect("it ends");
         assert_eq!(two.balances().await, [0, 0, 0, 100, 0]);
     }
 }

@@ -1,5 +1,6 @@
 //! `tambo`: launches and drives the platform.
 
+mod bench;
 mod cell;
 mod console;
 mod demo;
@@ -24,6 +25,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measures this build against baselines that run beside it
+    Bench(bench::Args),
     /// Shows one bank per country: imports customers, runs a payday, checks the books
     Demo(demo::Args),
     /// Runs one cell per country on a data folder, and stays up
@@ -37,6 +40,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
+        Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => run(demo::run(args)),
         Command::Dev(args) => run(dev::run(args)),
         Command::Openapi(args) => openapi::run(&args),

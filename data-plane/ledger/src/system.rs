@@ -1,16 +1,18 @@
-//! What crosses environments: the check of a shard's hash chain, and the holds whose time is over.
+//! What crosses environments: the checks of a shard's hash chain and totals, and the holds whose time is over.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use platform::{ctx::Scope, db::Db};
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use tenants::id::TransferId;
+use tenants::id::{AccountId, TransferId};
 use uuid::Uuid;
 
 use crate::{
     chain::{self, GENESIS, Hash},
+    hold::HoldState,
     store::sql::{TRANSFER, posted},
+    transfer::Kind,
 };
 
 /// What a chain that holds consists of.
@@ -87,6 +89,80 @@ pub async fn verify_chain(db: &Db, shard: i32) -> Result<Verified, ChainError> {
         Ok(verified)
     } else {
         Err(ChainError::Head)
+    }
+}
+
+/// What was added up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counted {
+    /// Number of accounts.
+    pub accounts: i64,
+    /// Number of transfers.
+    pub transfers: i64,
+}
+
+/// Why totals do not stand.
+#[derive(Debug, thiserror::Error)]
+pub enum TotalsError {
+    /// This account's totals are not the sums of its transfers and open holds.
+    #[error("account {account} does not hold what its transfers and holds add up to")]
+    Wrong {
+        /// The first such account.
+        account: AccountId,
+    },
+    /// A statement failed.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+}
+
+/// Adds up every transfer and open hold of a shard and compares the sums with its accounts' totals. One statement, so
+/// that it sees one state; it reads all rows and locks none.
+///
+/// # Errors
+/// [`TotalsError`], naming the first account that does not fit.
+pub async fn verify_totals(db: &Db, shard: i32) -> Result<Counted, TotalsError> {
+    let posting: Vec<String> =
+        Kind::ALL.iter().filter(|kind| kind.posts()).map(|kind| kind.code().to_string()).collect();
+    let posting = posting.join(", ");
+    let entries = |column: &str, debits: &str, credits: &str| {
+        format!(
+            "SELECT environment_id, {column} AS account, {debits} AS debits, {credits} AS credits, 0 AS debits_held, \
+             0 AS credits_held FROM ledger_transfer WHERE shard_id = $1 AND kind IN ({posting})"
+        )
+    };
+    let holds = |column: &str, debits: &str, credits: &str| {
+        format!(
+            "SELECT environment_id, {column} AS account, 0 AS debits, 0 AS credits, {debits} AS debits_held, \
+             {credits} AS credits_held FROM ledger_hold WHERE shard_id = $1 AND state = {}",
+            HoldState::Held.code()
+        )
+    };
+    let sql = format!(
+        "WITH sums AS (SELECT environment_id, account, sum(debits) AS debits, sum(credits) AS credits, \
+         sum(debits_held) AS debits_held, sum(credits_held) AS credits_held \
+         FROM ({} UNION ALL {} UNION ALL {} UNION ALL {}) AS entries GROUP BY environment_id, account), \
+         wrong AS (SELECT t.id FROM ledger_account AS t \
+         LEFT JOIN sums ON sums.environment_id = t.environment_id AND sums.account = t.id \
+         WHERE t.shard_id = $1 AND (t.debits_posted <> coalesce(sums.debits, 0) \
+         OR t.credits_posted <> coalesce(sums.credits, 0) OR t.debits_held <> coalesce(sums.debits_held, 0) \
+         OR t.credits_held <> coalesce(sums.credits_held, 0))) \
+         SELECT (SELECT id FROM wrong ORDER BY id LIMIT 1), \
+         (SELECT count(*) FROM ledger_account WHERE shard_id = $1), \
+         (SELECT count(*) FROM ledger_transfer WHERE shard_id = $1)",
+        entries("debit_account", "amount", "0"),
+        entries("credit_account", "0", "amount"),
+        holds("debit_account", "amount", "0"),
+        holds("credit_account", "0", "amount"),
+    );
+    let tx = db.begin_ledger().await?;
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, [shard.into()]);
+    let row = tx.query_one_raw(statement).await?.ok_or(DbErr::RecordNotFound("the sums".to_owned()))?;
+    let counted = Counted { accounts: row.try_get_by_index(1)?, transfers: row.try_get_by_index(2)? };
+    let wrong = row.try_get_by_index::<Option<Uuid>>(0)?;
+    tx.rollback().await?;
+    match wrong {
+        Some(account) => Err(TotalsError::Wrong { account: AccountId::from_uuid(account) }),
+        None => Ok(counted),
     }
 }
 

@@ -6,7 +6,6 @@ mod accounts;
 mod cell;
 mod document;
 mod environments;
-mod kills;
 mod money;
 mod parties;
 mod payments;

@@ -110,6 +110,11 @@ impl Cluster {
         self.server.as_ref().map(Child::id)
     }
 
+    /// The folder of PostgreSQL's programs: `psql`, `pgbench`, ….
+    pub fn programs(&self) -> &Path {
+        &self.installation.programs
+    }
+
     /// The process ids of the postmaster and all its children, for measurements of their CPU time.
     pub fn pids(&self) -> Vec<u32> {
         self.pid().map(|pid| std::iter::once(pid).chain(children(pid)).collect()).unwrap_or_default()

@@ -82,6 +82,7 @@ pub struct Table {
     create: TableCreateStatement,
     indexes: Vec<String>,
     grants: Vec<Grant>,
+    fillfactor: Option<u8>,
 }
 
 impl Table {
@@ -115,7 +116,7 @@ impl Table {
         if let Kind::Scoped(column) = kind {
             create.col(ColumnDef::new(column).uuid().not_null());
         }
-        Self { name, kind, create, indexes: Vec::new(), grants: Vec::new() }
+        Self { name, kind, create, indexes: Vec::new(), grants: Vec::new(), fillfactor: None }
     }
 
     /// Adds a column; `sea_orm_migration::schema` has short constructors.
@@ -164,6 +165,16 @@ impl Table {
         self
     }
 
+    /// A unique key over `shard_id` and `columns` without the environment: an order that all environments of a shard
+    /// share, and the way to read along it.
+    #[must_use]
+    pub fn shard_unique(mut self, columns: &[&'static str]) -> Self {
+        let list = std::iter::once("shard_id").chain(columns.iter().copied()).collect::<Vec<_>>().join(", ");
+        let (table, number) = (self.name, self.indexes.len());
+        self.indexes.push(format!("CREATE UNIQUE INDEX {table}_i{number} ON {table} ({list})"));
+        self
+    }
+
     /// `columns` name a row of `table` in the same scope.
     #[must_use]
     pub fn foreign(mut self, columns: &[&'static str], table: &'static str, to: &[&'static str]) -> Self {
@@ -180,6 +191,14 @@ impl Table {
     #[must_use]
     pub fn check(mut self, condition: &str) -> Self {
         self.create.check(Expr::cust(condition.to_owned()));
+        self
+    }
+
+    /// How full PostgreSQL fills a page, in percent, so that rows that change all the time find room beside themselves
+    /// and no index has to follow them.
+    #[must_use]
+    pub fn fillfactor(mut self, percent: u8) -> Self {
+        self.fillfactor = Some(percent);
         self
     }
 
@@ -222,6 +241,9 @@ impl Table {
     fn security(&self) -> Vec<String> {
         let table = self.name;
         let mut statements = Vec::new();
+        if let Some(percent) = self.fillfactor {
+            statements.push(format!("ALTER TABLE {table} SET (fillfactor = {percent})"));
+        }
         if self.kind != Kind::Reference {
             statements.push(format!("ALTER TABLE {table} ENABLE ROW LEVEL SECURITY"));
             for role in Role::ALL {

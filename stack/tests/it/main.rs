@@ -1,6 +1,7 @@
 //! Tests of the whole, one binary.
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod bench;
 mod cells;
 mod demo;
 mod launch;

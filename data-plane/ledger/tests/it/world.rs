@@ -124,6 +124,7 @@ impl World {
         }
         drop(tx);
         ledger::system::verify_chain(self.db.db(), self.scope.shard).await.unwrap();
+        ledger::system::verify_totals(self.db.db(), self.scope.shard).await.unwrap();
     }
 }
 

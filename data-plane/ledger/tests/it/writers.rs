@@ -6,7 +6,7 @@ use ledger::{
     books,
     movements::{Deposit, Hold, PlainTransfer},
     outcome::Outcome,
-    system::{ChainError, verify_chain},
+    system::{ChainError, Counted, TotalsError, verify_chain, verify_totals},
 };
 use platform::{
     ctx::{Actor, Clock, Ctx, EnvironmentClock},
@@ -110,6 +110,39 @@ async fn a_touched_row_breaks_the_chain() {
         root.execute_unprepared("UPDATE ledger_transfer SET amount = 6 WHERE seq = 2").await.unwrap();
         let broken = verify_chain(world.db.db(), world.scope.shard).await;
         assert!(matches!(broken, Err(ChainError::Broken { batch: 2 })), "{broken:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_touched_total_is_found() {
+    for world in World::both().await {
+        world.open(account_id(1), Class::Asset, "MXN", true).await;
+        world.open(account_id(2), Class::Liability, "MXN", false).await;
+        let deposit =
+            Deposit { id: transfer_id(1), debit: account_id(1), credit: account_id(2), money: mxn(9) };
+        let hold = Hold {
+            id: transfer_id(2),
+            debit: account_id(2),
+            credit: account_id(1),
+            money: mxn(4),
+            expires_at: None,
+        };
+        world.post(vec![deposit.into(), hold.into()]).await;
+        let shard = world.scope.shard;
+        let counted = verify_totals(world.db.db(), shard).await.unwrap();
+        assert_eq!(counted, Counted { accounts: 2, transfers: 2 });
+        let root = world.db.root().await;
+        for column in ["debits_posted", "credits_posted", "debits_held", "credits_held"] {
+            let add =
+                |n: i64| format!("UPDATE ledger_account SET {column} = {column} + {n} WHERE debits_held > 0");
+            root.execute_unprepared(&add(1)).await.unwrap();
+            let wrong = verify_totals(world.db.db(), shard).await;
+            assert!(
+                matches!(wrong, Err(TotalsError::Wrong { account }) if account == account_id(2)),
+                "{column}"
+            );
+            root.execute_unprepared(&add(-1)).await.unwrap();
+        }
     }
 }
 

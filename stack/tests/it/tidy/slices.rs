@@ -28,7 +28,7 @@ const RAW_HOMES: [&str; 9] = [
     "data-plane/ledger/src/writer.rs",
     "data-plane/ledger/src/books.rs",
     "data-plane/ledger/src/system.rs",
-    "data-plane/ledger/benches/",
+    "stack/src/bench/bare.rs",
 ];
 
 /// Where a transaction of all environments may begin, besides files named `system.rs`: where it is defined, and the

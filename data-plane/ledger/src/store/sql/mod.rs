@@ -32,7 +32,21 @@ pub(crate) use self::decode::{ACCOUNT, HOLD, LIMIT, TRANSFER, account, hold, lim
 pub struct SqlStore(pub Db);
 
 /// A batch's transaction.
-pub struct SqlTx(Tx);
+///
+/// On PostgreSQL what a batch writes waits for its batch row and goes out with it as one statement: a round trip costs
+/// more than a small batch's rows. SQLite has no such statement, and no round trips.
+pub struct SqlTx {
+    tx: Tx,
+    writes: Vec<Write>,
+}
+
+/// A statement that changes as many rows as it was given.
+struct Write {
+    /// With `{u}` for the rows and `$1` for the shard.
+    sql: String,
+    rows: Rows,
+    count: usize,
+}
 
 /// Before the commit is sent nothing is written: whatever may pass is tried again.
 fn before_commit(error: DbErr) -> StoreError {
@@ -68,11 +82,12 @@ impl Store for SqlStore {
     type Tx = SqlTx;
 
     async fn begin(&self) -> Result<SqlTx, StoreError> {
-        self.0.begin_ledger().await.map(SqlTx).map_err(before_commit)
+        let tx = self.0.begin_ledger().await.map_err(before_commit)?;
+        Ok(SqlTx { tx, writes: Vec::new() })
     }
 
     async fn batch_hash(&self, shard: i32, batch: i64) -> Result<Option<Hash>, StoreError> {
-        let tx = self.begin().await?.0;
+        let tx = self.begin().await?.tx;
         let sql = "SELECT hash FROM ledger_batch WHERE shard_id = $1 AND batch = $2";
         let statement =
             Statement::from_sql_and_values(tx.get_database_backend(), sql, [shard.into(), batch.into()]);
@@ -84,7 +99,7 @@ impl Store for SqlStore {
 
 impl SqlTx {
     fn backend(&self) -> Backend {
-        self.0.backend()
+        self.tx.backend()
     }
 
     /// `FOR UPDATE`, where rows can be locked; SQLite's transaction has the whole file.
@@ -96,7 +111,7 @@ impl SqlTx {
     }
 
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
-        Ok(self.0.execute_raw(statement).await.map_err(before_commit)?.rows_affected())
+        Ok(self.tx.execute_raw(statement).await.map_err(before_commit)?.rows_affected())
     }
 
     async fn query<T>(
@@ -104,34 +119,67 @@ impl SqlTx {
         statement: Statement,
         read: impl Fn(&sea_orm::QueryResult) -> Result<T, DbErr>,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.0.query_all_raw(statement).await.map_err(before_commit)?;
+        let rows = self.tx.query_all_raw(statement).await.map_err(before_commit)?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(before_commit)
     }
 
     fn one(&self, sql: &str, values: impl IntoIterator<Item = sea_orm::Value>) -> Statement {
-        Statement::from_sql_and_values(self.0.get_database_backend(), sql, values)
+        Statement::from_sql_and_values(self.tx.get_database_backend(), sql, values)
     }
 
-    /// Inserts rows; the shard comes from the head row.
-    async fn insert(&self, shard: i32, table: &str, rows: Rows) -> Result<(), StoreError> {
-        let sql = format!(
+    /// How to insert rows; the shard comes from the head row.
+    fn insertion(&self, table: &str, rows: &Rows) -> String {
+        format!(
             "INSERT INTO {table} (shard_id, {}) SELECT h.shard_id, {} FROM ledger_head AS h, {{u}} \
              WHERE h.shard_id = $1",
             rows.names(),
             rows.selected(self.backend()),
-        );
-        self.execute(rows.statement(self.backend(), shard, &sql)).await.map(drop)
+        )
     }
 
-    /// Updates rows and insists that each was there.
-    async fn update(&self, shard: i32, count: usize, sql: &str, rows: Rows) -> Result<(), StoreError> {
-        let done = self.execute(rows.statement(self.backend(), shard, sql)).await?;
-        if usize::try_from(done) == Ok(count) {
-            Ok(())
-        } else {
-            Err(unexpected("a locked row was not there"))
-        }
+    async fn insert(&mut self, shard: i32, table: &str, count: usize, rows: Rows) -> Result<(), StoreError> {
+        let sql = self.insertion(table, &rows);
+        self.write(shard, Write { sql, rows, count }).await
     }
+
+    /// Changes rows and insists that each was there; see [`SqlTx`] for when.
+    async fn write(&mut self, shard: i32, write: Write) -> Result<(), StoreError> {
+        if self.backend() == Backend::Postgres {
+            self.writes.push(write);
+            return Ok(());
+        }
+        let done = self.execute(write.rows.statement(Backend::Sqlite, shard, &write.sql)).await?;
+        if usize::try_from(done) == Ok(write.count) { Ok(()) } else { Err(missing()) }
+    }
+
+    /// Sends what waits as one statement; every part sees the rows as the transaction has locked them.
+    async fn send(&mut self, shard: i32) -> Result<(), StoreError> {
+        let writes = std::mem::take(&mut self.writes);
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let mut values = vec![shard.into()];
+        let mut parts = Vec::with_capacity(writes.len());
+        let mut counts = Vec::with_capacity(writes.len());
+        let mut expected = Vec::with_capacity(writes.len());
+        for (number, Write { sql, rows, count }) in writes.into_iter().enumerate() {
+            let sql = rows.bind(&sql, &mut values);
+            parts.push(format!("w{number} AS ({sql} RETURNING 1)"));
+            counts.push(format!("(SELECT count(*) FROM w{number})"));
+            expected.push(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        let sql = format!("WITH {} SELECT {}", parts.join(", "), counts.join(", "));
+        let found = self
+            .query(self.one(&sql, values), |row| {
+                (0..expected.len()).map(|index| row.try_get_by_index(index)).collect::<Result<Vec<i64>, _>>()
+            })
+            .await?;
+        if found.first() == Some(&expected) { Ok(()) } else { Err(missing()) }
+    }
+}
+
+fn missing() -> StoreError {
+    unexpected("a locked row was not there")
 }
 
 /// Keys as rows of two columns.
@@ -166,6 +214,18 @@ impl StoreTx for SqlTx {
         shard: i32,
         ids: &[TransferKey],
     ) -> Result<Vec<(TransferKey, Known)>, StoreError> {
+        // Nearly always all ids are new: one look at the keys of both tables says so.
+        let used = |table: &str| {
+            format!(
+                "SELECT 1 FROM {{u}} JOIN {table} AS t \
+                 ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
+            )
+        };
+        let sql = format!("{} UNION ALL {}", used("ledger_transfer"), used("ledger_rejection"));
+        let statement = transfer_keys(ids).statement(self.backend(), shard, &sql);
+        if self.query(statement, |_| Ok(())).await?.is_empty() {
+            return Ok(Vec::new());
+        }
         let sql = format!(
             "SELECT {TRANSFER} FROM {{u}} JOIN ledger_transfer AS t \
              ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
@@ -238,6 +298,7 @@ impl StoreTx for SqlTx {
     }
 
     async fn insert_transfers(&mut self, shard: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
+        let count = rows.len();
         let text = |text: &Option<Box<str>>| text.as_deref().unwrap_or_default().to_owned();
         let rows = Rows::default()
             .uuid("environment_id", rows.iter().map(|row| row.environment))
@@ -268,10 +329,11 @@ impl StoreTx for SqlTx {
             .or_null()
             .text("reference", rows.iter().map(|row| text(&row.reference)))
             .or_null();
-        self.insert(shard, "ledger_transfer", rows).await
+        self.insert(shard, "ledger_transfer", count, rows).await
     }
 
     async fn insert_holds(&mut self, shard: i32, rows: &[Hold]) -> Result<(), StoreError> {
+        let count = rows.len();
         let rows = Rows::default()
             .uuid("environment_id", rows.iter().map(|row| row.environment))
             .uuid("id", rows.iter().map(|row| row.id.uuid()))
@@ -287,7 +349,7 @@ impl StoreTx for SqlTx {
             .time("placed_at", rows.iter().map(|row| row.placed_at))
             .uuid("resolved_by", rows.iter().map(|row| nullable(row.resolved_by.map(TransferId::uuid))))
             .or_null();
-        self.insert(shard, "ledger_hold", rows).await
+        self.insert(shard, "ledger_hold", count, rows).await
     }
 
     async fn update_holds(&mut self, shard: i32, rows: &[Hold]) -> Result<(), StoreError> {
@@ -300,7 +362,7 @@ impl StoreTx for SqlTx {
         let sql = "UPDATE ledger_hold AS t SET state = u.state, captured = nullif(u.captured, -1), \
                    resolved_by = u.resolved_by FROM {u} \
                    WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id AND t.state = 0";
-        self.update(shard, count, sql, columns).await
+        self.write(shard, Write { sql: sql.to_owned(), rows: columns, count }).await
     }
 
     async fn update_accounts(&mut self, shard: i32, rows: &[(Uuid, Account)]) -> Result<(), StoreError> {
@@ -314,7 +376,7 @@ impl StoreTx for SqlTx {
                    credits_posted = u.credits_posted, debits_held = u.debits_held, credits_held = u.credits_held, \
                    last_effective_at = u.last_effective_at FROM {u} \
                    WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id";
-        self.update(shard, rows.len(), sql, columns).await
+        self.write(shard, Write { sql: sql.to_owned(), rows: columns, count: rows.len() }).await
     }
 
     async fn update_limits(&mut self, shard: i32, rows: &[(Uuid, Limit)]) -> Result<(), StoreError> {
@@ -326,7 +388,7 @@ impl StoreTx for SqlTx {
         let sql = "UPDATE ledger_limit AS t SET used = u.used, started_at = u.started_at FROM {u} \
                    WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.account_id = u.id \
                    AND t.direction = u.direction AND t.time_window = u.time_window";
-        self.update(shard, rows.len(), sql, columns).await
+        self.write(shard, Write { sql: sql.to_owned(), rows: columns, count: rows.len() }).await
     }
 
     async fn insert_rejections(
@@ -341,45 +403,37 @@ impl StoreTx for SqlTx {
             .integer("reason", rows.iter().map(|row| row.rejection.reason as i64))
             .text("detail", rows.iter().map(detail))
             .time("rejected_at", rows.iter().map(|_| at));
-        self.insert(shard, "ledger_rejection", rows).await
+        // At once: a batch of refusals alone has no batch row.
+        let sql = self.insertion("ledger_rejection", &rows);
+        self.execute(rows.statement(self.backend(), shard, &sql)).await.map(drop)
     }
 
     async fn append_batch(&mut self, shard: i32, before: Head, after: Head) -> Result<(), StoreError> {
-        let insert = self.one(
-            "INSERT INTO ledger_batch (shard_id, batch, first_seq, last_seq, previous_hash, hash, booked_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
-            [
-                shard.into(),
-                after.batch.into(),
-                before.seq.saturating_add(1).into(),
-                after.seq.into(),
-                before.hash.to_vec().into(),
-                after.hash.to_vec().into(),
-                after.booked_at.into(),
-            ],
-        );
-        self.execute(insert).await?;
-        let moved = self.one(
-            "UPDATE ledger_head SET batch = $2, seq = $3, hash = $4, booked_at = $5 \
-             WHERE shard_id = $1 AND batch = $6",
-            [
-                shard.into(),
-                after.batch.into(),
-                after.seq.into(),
-                after.hash.to_vec().into(),
-                after.booked_at.into(),
-                before.batch.into(),
-            ],
-        );
-        if self.execute(moved).await? == 1 {
-            Ok(())
-        } else {
-            Err(unexpected("the head row moved under its lock"))
-        }
+        let batch = Rows::default()
+            .integer("batch", std::iter::once(after.batch))
+            .integer("first_seq", std::iter::once(before.seq.saturating_add(1)))
+            .integer("last_seq", std::iter::once(after.seq))
+            .bytes("previous_hash", std::iter::once(before.hash.to_vec()))
+            .bytes("hash", std::iter::once(after.hash.to_vec()))
+            .time("booked_at", std::iter::once(after.booked_at));
+        self.insert(shard, "ledger_batch", 1, batch).await?;
+        let head = Rows::default()
+            .integer("batch", std::iter::once(after.batch))
+            .integer("seq", std::iter::once(after.seq))
+            .bytes("hash", std::iter::once(after.hash.to_vec()))
+            .time("booked_at", std::iter::once(after.booked_at))
+            .integer("previous", std::iter::once(before.batch));
+        let sql = "UPDATE ledger_head AS t SET batch = u.batch, seq = u.seq, hash = u.hash, booked_at = u.booked_at \
+                   FROM {u} WHERE t.shard_id = $1 AND t.batch = u.previous";
+        self.write(shard, Write { sql: sql.to_owned(), rows: head, count: 1 }).await?;
+        self.send(shard).await
     }
 
     async fn commit(self) -> Result<(), StoreError> {
-        self.0.commit().await.map_err(|error| {
+        if !self.writes.is_empty() {
+            return Err(unexpected("a batch without its batch row"));
+        }
+        self.tx.commit().await.map_err(|error| {
             if is_conflict(&error) {
                 StoreError::Retry(error.into())
             } else {

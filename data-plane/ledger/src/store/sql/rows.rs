@@ -77,26 +77,31 @@ impl Rows {
         self.columns.iter().map(select).collect::<Vec<_>>().join(", ")
     }
 
+    /// PostgreSQL: the text in which `{u}` has become these rows under the alias `u`; their arrays are added to `values`.
+    pub(super) fn bind(self, sql: &str, values: &mut Vec<Value>) -> String {
+        let names = self.names();
+        let mut types = Vec::with_capacity(self.columns.len());
+        for (_, column) in self.columns {
+            let (value, kind): (Value, _) = match column {
+                Values::Uuid(values) => (values.into(), "uuid"),
+                Values::Integer(values) => (values.into(), "int8"),
+                Values::Text(values) => (values.into(), "text"),
+                Values::Time(values) => (values.into(), "timestamptz"),
+                Values::Bytes(values) => (values.into(), "bytea"),
+            };
+            values.push(value);
+            types.push(format!("${}::{kind}[]", values.len()));
+        }
+        sql.replace("{u}", &format!("unnest({}) AS u({names})", types.join(", ")))
+    }
+
     /// The statement in which `{u}` stands for these rows under the alias `u` and `$1` for the shard.
     pub(super) fn statement(self, backend: Backend, shard: i32, sql: &str) -> Statement {
         match backend {
             Backend::Postgres => {
-                let names = self.names();
                 let mut values: Vec<Value> = vec![shard.into()];
-                let mut types = Vec::with_capacity(self.columns.len());
-                for (_, column) in self.columns {
-                    let (value, kind): (Value, _) = match column {
-                        Values::Uuid(values) => (values.into(), "uuid"),
-                        Values::Integer(values) => (values.into(), "int8"),
-                        Values::Text(values) => (values.into(), "text"),
-                        Values::Time(values) => (values.into(), "timestamptz"),
-                        Values::Bytes(values) => (values.into(), "bytea"),
-                    };
-                    values.push(value);
-                    types.push(format!("${}::{kind}[]", values.len()));
-                }
-                let rows = format!("unnest({}) AS u({names})", types.join(", "));
-                Statement::from_sql_and_values(DbBackend::Postgres, sql.replace("{u}", &rows), values)
+                let sql = self.bind(sql, &mut values);
+                Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
             }
             Backend::Sqlite => {
                 let fields: Vec<String> = self

@@ -127,7 +127,7 @@ impl Cell {
     }
 }
 
-fn claims(number: u128, scope: Scopes) -> Claims {
+pub fn claims(number: u128, scope: Scopes) -> Claims {
     Claims {
         sub: ClientId::from_uuid(Uuid::from_u128(7)),
         env: environment(number),

@@ -6,6 +6,7 @@ mod accounts;
 mod cell;
 mod document;
 mod environments;
+mod kills;
 mod money;
 mod parties;
 mod payments;

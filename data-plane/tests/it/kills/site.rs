@@ -1,0 +1,130 @@
+//! A cell as a process of its own on a PostgreSQL of its own, both of which can be killed.
+
+use std::{
+    fs::{self, File},
+    net::TcpListener,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
+use data_plane::{app::tokens, config::CellConfig, router::scopes};
+use platform::{
+    config,
+    db::{
+        DatabaseConfig, Role,
+        cluster::{Cluster, Options},
+    },
+    egress::{Egress, EgressConfig},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::cell::{claims, environment};
+
+/// The cell, its database and its files.
+pub struct Site {
+    cluster: Cluster,
+    cell: Option<Child>,
+    folder: TempDir,
+    pub database: DatabaseConfig,
+    pub url: String,
+    pub token: String,
+    pub egress: Egress,
+}
+
+impl Site {
+    pub async fn start() -> Self {
+        let cluster = Cluster::start(Options { fsync: true, ..Options::default() }).unwrap();
+        let database = cluster.create_database("cell").await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let file = folder.path().join("cell.toml");
+        let text = format!(
+            "[[environments]]\nid = \"{}\"\nshard = 0\n[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n\
+             listen = \"127.0.0.1:{port}\"\n[database]\nurl = \"{}\"\n[keys]\nsealing_file = \"{}\"\n\
+             token_file = \"{}\"\n",
+            environment(1),
+            cluster.url(Some(Role::App), "cell"),
+            at("sealing.key"),
+            at("token.key"),
+        );
+        fs::write(&file, text).unwrap();
+        let config: CellConfig = config::load(Some(&file), []).unwrap();
+        let token =
+            tokens(&config.keys.token_file).unwrap().issue(&claims(1, scopes().into_iter().collect()));
+        let allow = vec!["127.0.0.1:*".to_owned()];
+        let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
+        let url = format!("http://127.0.0.1:{port}");
+        let mut site = Self { cluster, cell: None, folder, database, url, token, egress };
+        site.restart();
+        site
+    }
+
+    /// What clients were told.
+    pub fn log(&self) -> PathBuf {
+        self.folder.path().join("answers.log")
+    }
+
+    pub fn kill_cell(&mut self) {
+        let mut cell = self.cell.take().unwrap();
+        // `Child::kill` is SIGKILL.
+        cell.kill().unwrap();
+        cell.wait().unwrap();
+    }
+
+    pub fn kill_postgres(&mut self) {
+        self.cluster.kill9().unwrap();
+    }
+
+    /// Starts what does not run. Clients find out by themselves.
+    pub fn restart(&mut self) {
+        if self.cluster.pid().is_none() {
+            self.cluster.restart().unwrap();
+        }
+        if self.cell.is_none() {
+            let output =
+                File::options().create(true).append(true).open(self.folder.path().join("cell.log")).unwrap();
+            let mut command = Command::new(env!("CARGO_BIN_EXE_data-plane"));
+            command.arg(self.folder.path().join("cell.toml")).env("TAMBO_TELEMETRY__FILTER", "error");
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
+            self.cell = Some(command.spawn().unwrap());
+        }
+    }
+
+    /// The JSON that a request which cannot fail any more is answered.
+    pub async fn get(&self, path: &str) -> Value {
+        let request = self.egress.get(&format!("{}{path}", self.url)).unwrap().bearer_auth(&self.token);
+        let answer = Egress::send(request).await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{path}");
+        answer.json().await.unwrap()
+    }
+
+    /// The id and amount of every transfer in the ledger, in order.
+    pub async fn transfers(&self) -> Vec<(String, i64)> {
+        let mut all = Vec::new();
+        let mut from = String::new();
+        loop {
+            let page = self.get(&format!("/v1/transfers?limit=200{from}")).await;
+            for row in page["data"].as_array().unwrap() {
+                all.push((row["id"].as_str().unwrap().to_owned(), row["amount"]["amount"].as_i64().unwrap()));
+            }
+            match page["next_cursor"].as_str() {
+                Some(cursor) => from = format!("&cursor={cursor}"),
+                None => return all,
+            }
+        }
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        if self.cell.is_some() {
+            self.kill_cell();
+        }
+        if std::thread::panicking() {
+            let said = fs::read_to_string(self.folder.path().join("cell.log")).unwrap_or_default();
+            eprintln!("the cell said:\n{said}");
+        }
+    }
+}

@@ -48,27 +48,44 @@ impl Class {
     }
 }
 
-/// Whether an account takes part in transfers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = AccountState)]
+/// Whether an account takes part in transfers, and on which side. Holds may be voided and expire in every state but
+/// [`State::Closed`], which has none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Money may come in and go out.
+    /// On both sides.
     Open,
-    /// Money may come in, none may go out; holds may be voided or expire, not captured.
+    /// It takes credits, and no debits: from a customer nothing goes out.
+    DebitsFrozen,
+    /// It takes debits, and no credits: to a customer nothing comes in.
+    CreditsFrozen,
+    /// It takes neither.
     Frozen,
     /// Nothing moves, ever again. Reached only with no balance and no hold.
     Closed,
 }
 
 impl State {
+    /// Every state, in the order of the database's codes.
+    pub const ALL: [State; 5] =
+        [State::Open, State::DebitsFrozen, State::CreditsFrozen, State::Frozen, State::Closed];
+
+    /// Whether a freeze keeps postings and holds off this side.
+    pub fn freezes(self, side: Side) -> bool {
+        match self {
+            State::Open | State::Closed => false,
+            State::DebitsFrozen => side == Side::Debit,
+            State::CreditsFrozen => side == Side::Credit,
+            State::Frozen => true,
+        }
+    }
+
     /// The code in the database.
     pub(crate) fn code(self) -> i16 {
         self as i16
     }
 
     pub(crate) fn from_code(code: i16) -> Option<Self> {
-        [State::Open, State::Frozen, State::Closed].get(usize::try_from(code).ok()?).copied()
+        Self::ALL.get(usize::try_from(code).ok()?).copied()
     }
 }
 

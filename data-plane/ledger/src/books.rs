@@ -160,8 +160,8 @@ pub async fn accounts(tx: &Tx, scope: Scope, ids: &[AccountId]) -> Result<Vec<Ac
     rows.iter().map(|row| sql::account(row).map(|found| found.1)).collect()
 }
 
-/// A query of the ids of the accounts in a state, to narrow a slice's own query by.
-pub fn ids_in_state(scope: Scope, state: State) -> SelectStatement {
+/// A query of the ids of the accounts in one of these states, to narrow a slice's own query by.
+pub fn ids_in_states(scope: Scope, states: &[State]) -> SelectStatement {
     use sea_orm::sea_query::ExprTrait;
     let column = |name: &'static str| Expr::col(Alias::new(name));
     Query::select()
@@ -169,7 +169,7 @@ pub fn ids_in_state(scope: Scope, state: State) -> SelectStatement {
         .from(Alias::new("ledger_account"))
         .and_where(column("shard_id").eq(scope.shard))
         .and_where(column("environment_id").eq(scope.id))
-        .and_where(column("state").eq(state.code()))
+        .and_where(column("state").is_in(states.iter().map(|state| state.code())))
         .take()
 }
 

@@ -146,9 +146,9 @@ reasons! {
     DebitAccountClosed = 23 "debit_account_closed" true;
     /// It is closed for good.
     CreditAccountClosed = 24 "credit_account_closed" true;
-    /// No money may go out of it.
+    /// It takes no debits.
     DebitAccountFrozen = 25 "debit_account_frozen" true;
-    /// No money may go out of it.
+    /// It takes no credits.
     CreditAccountFrozen = 26 "credit_account_frozen" true;
     /// A total would not fit: a balance beyond 2^53 − 1 or a running total beyond 2^63 − 1.
     BalanceOverflow = 27 "balance_overflow" true;

@@ -6,12 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
-use ledger::{
-    Ledger,
-    account::{Class, State as Standing},
-    transfer::Posted,
-    writer::Unavailable,
-};
+use ledger::{Ledger, account::Class, writer::Unavailable};
 use platform::{
     db::Db,
     http::{Json, Path, Query},
@@ -24,14 +19,14 @@ use platform::{
 };
 use serde::{Deserialize, Serialize};
 use tenants::{
-    id::{AccountId, PartyId, TransferId},
+    id::{AccountId, PartyId},
     money::{Currency, Money},
 };
 use utoipa::{IntoParams, ToSchema};
 
 use super::{
-    Account, Done, Draft, Error, Filter, Kind, Metadata, Move, Order, Owner, Reason, block, get, list,
-    move_state, open, state_name, statement,
+    Account, Direction, Done, Draft, Error, Filter, Kind, Metadata, Move, Owner, Reason, Standing, block,
+    get, list, move_state, open, statement,
 };
 use crate::environments::Environments;
 
@@ -61,6 +56,8 @@ platform::problem_codes! {
     BLOCK_BENEFICIARY = 422 "block_beneficiary";
     /// Nothing is available that could be blocked.
     NOTHING_TO_BLOCK = 409 "nothing_to_block";
+    /// A block is released once, and not after it was executed.
+    BLOCK_ENDED = 409 "block_ended";
     /// The ledger refuses the block.
     BLOCK_REFUSED = 422 "block_refused";
     /// The period ends before it begins.
@@ -107,17 +104,7 @@ where
             &ACCOUNT_NOT_EMPTY,
             &codes::STORAGE_FULL
         ))
-        .routes(operation!(
-            account_block,
-            &codes::NOT_FOUND,
-            &ACCOUNT_STATE,
-            &CURRENCY_NOT_OFFERED,
-            &NOT_A_CUSTOMERS_ACCOUNT,
-            &BLOCK_BENEFICIARY,
-            &NOTHING_TO_BLOCK,
-            &BLOCK_REFUSED,
-            &codes::STORAGE_FULL
-        ))
+        .merge(block::http::router())
         .merge(statement::http::router())
 }
 
@@ -185,7 +172,7 @@ struct BalanceWire {
 #[schema(as = Account, example = json!({
     "id": "acct_01jd4q8e7xf2r9k3m5n7p0s4t6", "kind": "customer", "party_id": "pty_01jd4q8e7xf2r9k3m5n7p0s4t6",
     "name": null, "external_id": "core-4711", "class": "liability", "currency": "MXN", "may_overdraw": false,
-    "state": "open", "state_reason": null, "balance": {
+    "state": "open", "frozen": null, "state_reason": null, "balance": {
         "posted": {"amount": 150_000, "currency": "MXN"}, "held": {"amount": 20_000, "currency": "MXN"},
         "incoming": {"amount": 0, "currency": "MXN"}, "available": {"amount": 130_000, "currency": "MXN"}
     }, "metadata": {"branch": "Roma Norte"}, "opened_at": "2026-11-21T16:04:05.123456Z"
@@ -202,6 +189,8 @@ struct Wire {
     currency: Currency,
     may_overdraw: bool,
     state: Standing,
+    /// Which postings its freeze keeps off; null unless it is frozen.
+    frozen: Option<Direction>,
     /// Why it is in its state; null until that has moved.
     state_reason: Option<Reason>,
     balance: BalanceWire,
@@ -234,7 +223,8 @@ impl Wire {
             class: books.class,
             currency: books.currency,
             may_overdraw: books.may_overdraw,
-            state: books.state,
+            state: Standing::of(books.state),
+            frozen: Direction::of(books.state),
             state_reason: reason,
             balance,
             metadata: record.metadata,
@@ -350,22 +340,38 @@ async fn account_list(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = AccountMove, example = json!({"reason": {"code": "customer_request", "detail": "Card lost"}}))]
-struct MoveWire {
+pub(super) struct MoveWire {
+    /// Recorded for ever, and shown as `state_reason`.
+    pub(super) reason: Reason,
+}
+
+/// A freeze, and why.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = AccountFreeze, example = json!({
+    "direction": "debit", "reason": {"code": "authority_order", "detail": "Order 4711/2026"}
+}))]
+struct FreezeWire {
+    /// Which postings are kept off.
+    direction: Direction,
     /// Recorded for ever, and shown as `state_reason`.
     reason: Reason,
 }
 
-/// Freezes an open account: money may come in, none may go out.
+/// Keeps debits, credits or both off an account.
+///
+/// On an account that is frozen in another direction the new freeze takes the place of the old one, without a moment
+/// between them.
 #[utoipa::path(post, path = "/v1/accounts/{id}/freezes", operation_id = "account_freeze", tag = "accounts",
-    params(("id" = AccountId, Path)), request_body = MoveWire,
+    params(("id" = AccountId, Path)), request_body = FreezeWire,
     responses((status = 200, description = "The account is frozen", body = Wire)))]
 async fn account_freeze(
     ctx: Authorized<AccountsWrite>,
     State(db): State<Db>,
     Path(id): Path<AccountId>,
-    Keyed { key, body }: Keyed<MoveWire>,
+    Keyed { key, body }: Keyed<FreezeWire>,
 ) -> Result<Response, Problem> {
-    moved(&ctx, &db, id, &key, &body, Move::Freeze).await
+    moved(&ctx, &db, id, &key, &body.reason, Move::Freeze(body.direction)).await
 }
 
 /// Lifts a freeze.
@@ -378,7 +384,7 @@ async fn account_unfreeze(
     Path(id): Path<AccountId>,
     Keyed { key, body }: Keyed<MoveWire>,
 ) -> Result<Response, Problem> {
-    moved(&ctx, &db, id, &key, &body, Move::Unfreeze).await
+    moved(&ctx, &db, id, &key, &body.reason, Move::Unfreeze).await
 }
 
 /// Closes an open account that is empty, for ever.
@@ -391,7 +397,7 @@ async fn account_close(
     Path(id): Path<AccountId>,
     Keyed { key, body }: Keyed<MoveWire>,
 ) -> Result<Response, Problem> {
-    moved(&ctx, &db, id, &key, &body, Move::Close).await
+    moved(&ctx, &db, id, &key, &body.reason, Move::Close).await
 }
 
 async fn moved(
@@ -399,84 +405,11 @@ async fn moved(
     db: &Db,
     id: AccountId,
     key: &Key,
-    body: &MoveWire,
+    reason: &Reason,
     way: Move,
 ) -> Result<Response, Problem> {
     let internal_too = ctx.claims().scope.contains(InternalAccountsWrite::NAME);
-    answer(StatusCode::OK, move_state(db, ctx, key, id, way, &body.reason, internal_too).await?)
-}
-
-/// An authority's order to block an amount.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = NewBlock, example = json!({
-    "amount": {"amount": 500_000, "currency": "MXN"}, "authority": "SAT", "reference": "500-05-2026-4711",
-    "beneficiary_account_id": "acct_01jd4q8e7xf2r9k3m5n7p0s4t6"
-}))]
-struct NewBlockWire {
-    /// How much at most; what is available is blocked, if that is less.
-    amount: Money,
-    /// Who orders it.
-    #[schema(min_length = 1, max_length = 69)]
-    authority: String,
-    /// Its own reference.
-    #[schema(min_length = 1, max_length = 69)]
-    reference: String,
-    /// The internal account that gets the money if the order is executed by a capture of the hold.
-    beneficiary_account_id: AccountId,
-}
-
-/// A block: a hold that ends only by a capture or a void.
-#[derive(Debug, Serialize, ToSchema)]
-#[schema(as = Block, example = json!({
-    "hold_id": "trf_01jd4q8e7xf2r9k3m5n7p0s4t6", "account_id": "acct_01jd4q8e7xf2r9k3m5n7p0s4t6",
-    "ordered": {"amount": 500_000, "currency": "MXN"}, "blocked": {"amount": 130_000, "currency": "MXN"},
-    "authority": "SAT", "reference": "500-05-2026-4711", "blocked_at": "2026-11-21T16:04:05.123456Z"
-}))]
-struct BlockWire {
-    /// The hold; `POST /v1/holds/{id}/voids` releases it.
-    hold_id: TransferId,
-    account_id: AccountId,
-    /// What the authority asked for.
-    ordered: Money,
-    /// What was available and is blocked now.
-    blocked: Money,
-    authority: String,
-    reference: String,
-    /// Environment time.
-    blocked_at: DateTime<Utc>,
-}
-
-/// Blocks what is available of a customer's account, at most what an authority ordered.
-#[utoipa::path(post, path = "/v1/accounts/{id}/blocks", operation_id = "account_block", tag = "accounts",
-    params(("id" = AccountId, Path)), request_body = NewBlockWire,
-    responses((status = 201, description = "The amount is blocked", body = BlockWire)))]
-async fn account_block(
-    ctx: Authorized<AccountsWrite>,
-    State(db): State<Db>,
-    State(ledger): State<Ledger>,
-    Path(id): Path<AccountId>,
-    Keyed { key, body }: Keyed<NewBlockWire>,
-) -> Result<Response, Problem> {
-    let order = Order {
-        authority: body.authority,
-        reference: body.reference,
-        amount: body.amount.amount,
-        beneficiary: body.beneficiary_account_id,
-    };
-    let done = block(&db, &ledger, &ctx, &key, id, body.amount.currency, &order).await?;
-    let Posted { id: hold_id, amount, currency, effective_at, .. } = done.what;
-    let wire = BlockWire {
-        hold_id,
-        account_id: id,
-        ordered: body.amount,
-        blocked: Money::new(amount, currency),
-        authority: order.authority,
-        reference: order.reference,
-        blocked_at: effective_at,
-    };
-    let body = (StatusCode::CREATED, Json(wire));
-    Ok(if done.replayed { Replayed(body).into_response() } else { body.into_response() })
+    answer(StatusCode::OK, move_state(db, ctx, key, id, way, reason, internal_too).await?)
 }
 
 impl From<Error> for Problem {
@@ -495,7 +428,7 @@ impl From<Error> for Problem {
                 .arg("currency", currency.code().to_owned())
                 .at_with(pointer, &CURRENCY_NOT_OFFERED, "currency", currency.code().to_owned()),
             Error::NotFound => Self::new(&codes::NOT_FOUND),
-            Error::WrongState(state) => Self::new(&ACCOUNT_STATE).arg("state", state_name(state)),
+            Error::WrongState(state) => Self::new(&ACCOUNT_STATE).arg("state", Standing::of(state).name()),
             Error::NotEmpty { balance, held } => Self::new(&ACCOUNT_NOT_EMPTY)
                 .arg("balance", balance.to_string())
                 .arg("held", held.to_string()),
@@ -509,6 +442,7 @@ impl From<Error> for Problem {
             Error::NothingToBlock(available) => {
                 Self::new(&NOTHING_TO_BLOCK).arg("available", available.to_string())
             }
+            Error::BlockEnded => Self::new(&BLOCK_ENDED),
             Error::Refused(reason) => Self::new(&BLOCK_REFUSED).arg("reason", reason.code()),
             error @ Error::Unbalanced(_) => Self::internal(error),
             Error::Ledger(error) => unavailable(error),

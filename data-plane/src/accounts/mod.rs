@@ -5,14 +5,13 @@
 //! nowhere; a state moves by compare-and-set together with the record of who moved it and why. Only an empty account
 //! closes, and closed is for ever.
 //!
-//! **Blocks.** An authority's block is a hold without expiry of what is available, at most of what was ordered. The order
-//! is written first, under the id of the hold that is then asked of the ledger, so that a repeated request gets the same
-//! answer whenever it broke off.
+//! **Blocks.** See [`block`].
 //!
 //! **Statements.** See [`statement`].
 //!
-//! **Cost.** One transaction per request; a block has a second one, the ledger's.
+//! **Cost.** One transaction per request.
 
+pub mod block;
 pub mod http;
 mod model;
 pub mod statement;
@@ -21,11 +20,9 @@ mod store;
 use std::collections::HashMap;
 
 use ledger::{
-    Ledger,
     account::{Account as Books, NewAccount, State},
-    books, movements,
-    outcome::{Detail, Outcome, Reason as Refusal},
-    transfer::{Posted, Side, Transfer},
+    books,
+    outcome::Reason as Refusal,
     writer::Unavailable,
 };
 use platform::{
@@ -36,16 +33,19 @@ use platform::{
 };
 use sea_orm::DbErr;
 use tenants::{
-    id::{AccountId, TransferId},
+    id::AccountId,
     money::{Currency, Money},
 };
 
 use crate::parties;
 
 pub use self::{
-    model::{Draft, Flaw, Kind, Metadata, Order, Owner, Reason, ReasonCode, Record},
+    model::{
+        Direction, Draft, Flaw, Kind, Metadata, Move, Order, Owner, Reason, ReasonCode, Record, Standing,
+    },
     store::{Filter, MIGRATION},
 };
+use model::state_name;
 use store::Accounts;
 
 /// Why a use case ended without its effect.
@@ -90,6 +90,9 @@ pub enum Error {
     /// There is nothing to block.
     #[error("only {0} is available")]
     NothingToBlock(Money),
+    /// The block has ended: released before, or captured.
+    #[error("the block has ended")]
+    BlockEnded,
     /// The ledger refused.
     #[error("the ledger refused: {0:?}")]
     Refused(Refusal),
@@ -124,36 +127,6 @@ pub struct Done<T> {
     pub what: T,
     /// Whether this is the answer to a repetition.
     pub replayed: bool,
-}
-
-/// Which way an account's state is to move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Move {
-    /// Nothing goes out any more.
-    Freeze,
-    /// A freeze is lifted.
-    Unfreeze,
-    /// Nothing moves any more.
-    Close,
-}
-
-impl Move {
-    fn states(self) -> (State, State) {
-        match self {
-            Self::Freeze => (State::Open, State::Frozen),
-            Self::Unfreeze => (State::Frozen, State::Open),
-            Self::Close => (State::Open, State::Closed),
-        }
-    }
-}
-
-/// The name of a state on the wire and in the record of moves.
-pub(crate) fn state_name(state: State) -> &'static str {
-    match state {
-        State::Open => "open",
-        State::Frozen => "frozen",
-        State::Closed => "closed",
-    }
 }
 
 /// The account of this id in `scope`, whoever owns it.
@@ -277,7 +250,6 @@ pub async fn move_state(
     internal_too: bool,
 ) -> Result<Done<Account>, Error> {
     reason.check().map_err(Error::Invalid)?;
-    let (from, to) = way.states();
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
         let accounts = Accounts::new(&tx, ctx.scope);
@@ -287,9 +259,11 @@ pub async fn move_state(
             return Err(Error::NotAllowed);
         }
         if begun == Begun::New {
-            if !books::move_state_in_tx(&tx, ctx.scope, id, from, to).await? {
+            let before = books::account(&tx, ctx.scope, id).await?.ok_or(Error::NotFound)?;
+            let to = way.to(before.state).ok_or(Error::WrongState(before.state))?;
+            if !books::move_state_in_tx(&tx, ctx.scope, id, before.state, to).await? {
                 let books = books::account(&tx, ctx.scope, id).await?.ok_or(Error::NotFound)?;
-                return Err(unmoved(&books, from));
+                return Err(unmoved(&books, before.state));
             }
             accounts.moved(ctx, id, state_name(to), reason).await?;
         }
@@ -309,75 +283,5 @@ fn unmoved(books: &Books, from: State) -> Error {
     Error::NotEmpty {
         balance: Money::new(books.balance().unwrap_or_default(), books.currency),
         held: Money::new(held, books.currency),
-    }
-}
-
-/// Blocks what is available of a customer's account, at most what was ordered, once per key.
-///
-/// # Errors
-/// [`Error::Invalid`], [`Error::NotFound`], [`Error::NotACustomers`], [`Error::NoBeneficiary`], [`Error::OtherCurrency`],
-/// [`Error::NothingToBlock`], [`Error::WrongState`], [`Error::Refused`]; the key's, the ledger's and the database's.
-pub async fn block(
-    db: &Db,
-    ledger: &Ledger,
-    ctx: &Ctx,
-    key: &Key,
-    id: AccountId,
-    currency: Currency,
-    order: &Order,
-) -> Result<Done<Posted>, Error> {
-    order.check().map_err(Error::Invalid)?;
-    let fresh: TransferId = ctx.new_id();
-    let hold = db::retry(|| async {
-        let tx = db.begin(ctx.scope).await?;
-        let accounts = Accounts::new(&tx, ctx.scope);
-        let begun = begin_in_tx(&tx, ctx, key, fresh.uuid()).await?;
-        let account = get_in_tx(&tx, ctx.scope, id).await?.ok_or(Error::NotFound)?;
-        let hold = match begun {
-            Begun::Replay(hold) => TransferId::from_uuid(hold),
-            Begun::New => {
-                if account.books.currency != currency {
-                    return Err(Error::OtherCurrency(account.books.currency, "/amount/currency"));
-                }
-                if matches!(account.record.owner, Owner::Internal(_)) {
-                    return Err(Error::NotACustomers);
-                }
-                let beneficiary = accounts.get(order.beneficiary).await?;
-                if !beneficiary.is_some_and(|found| matches!(found.owner, Owner::Internal(_))) {
-                    return Err(Error::NoBeneficiary);
-                }
-                accounts.ordered(ctx, fresh, id, order).await?;
-                fresh
-            }
-        };
-        tx.commit().await?;
-        Ok::<_, Error>(hold)
-    })
-    .await?;
-    let movement = movements::Hold {
-        id: hold,
-        debit: id,
-        credit: order.beneficiary,
-        money: Money::new(order.amount, currency),
-        expires_at: None,
-    };
-    let transfer = Transfer {
-        balancing: Some(Side::Debit),
-        reference: Some(format!("{} {}", order.authority, order.reference).into()),
-        key: Some(key.text().into()),
-        ..movement.into()
-    };
-    match ledger.post_one(ctx, transfer).await? {
-        Outcome::Posted(row) => Ok(Done { what: (*row).clone(), replayed: hold != fresh }),
-        Outcome::Replayed(row) => Ok(Done { what: (*row).clone(), replayed: true }),
-        Outcome::Rejected(refused) => Err(match (refused.reason, refused.detail) {
-            (Refusal::InsufficientFunds, Detail::Available(available)) => {
-                Error::NothingToBlock(Money::new(available, currency))
-            }
-            (Refusal::DebitAccountFrozen, _) => Error::WrongState(State::Frozen),
-            (Refusal::DebitAccountClosed, _) => Error::WrongState(State::Closed),
-            (Refusal::CreditAccountClosed | Refusal::CreditAccountFrozen, _) => Error::NoBeneficiary,
-            (reason, _) => Error::Refused(reason),
-        }),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use ledger::account::Class;
+use ledger::account::{Class, State};
 use serde::{Deserialize, Serialize};
 use tenants::{
     id::{AccountId, PartyId},
@@ -45,6 +45,109 @@ pub enum Kind {
     Customer,
     /// The institution's own.
     Internal,
+}
+
+/// Whether an account takes part in transfers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = AccountState)]
+pub enum Standing {
+    /// Money comes in and goes out.
+    Open,
+    /// It takes no debits, no credits or neither, as `frozen` says; holds may be voided and expire.
+    Frozen,
+    /// Nothing moves, ever again.
+    Closed,
+}
+
+impl Standing {
+    /// What the ledger's state is on the wire.
+    pub fn of(state: State) -> Self {
+        match state {
+            State::Open => Self::Open,
+            State::DebitsFrozen | State::CreditsFrozen | State::Frozen => Self::Frozen,
+            State::Closed => Self::Closed,
+        }
+    }
+
+    /// The ledger's states that are this on the wire.
+    pub fn states(self) -> Vec<State> {
+        State::ALL.into_iter().filter(|state| Self::of(*state) == self).collect()
+    }
+
+    /// The name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Frozen => "frozen",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Which postings a freeze keeps off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = FreezeDirection)]
+pub enum Direction {
+    /// Debits: from a customer's account nothing goes out.
+    Debit,
+    /// Credits: into a customer's account nothing comes.
+    Credit,
+    /// Both.
+    All,
+}
+
+impl Direction {
+    /// The ledger's state under this freeze.
+    pub fn state(self) -> State {
+        match self {
+            Self::Debit => State::DebitsFrozen,
+            Self::Credit => State::CreditsFrozen,
+            Self::All => State::Frozen,
+        }
+    }
+
+    /// The freeze that the ledger's state is.
+    pub fn of(state: State) -> Option<Self> {
+        [Self::Debit, Self::Credit, Self::All].into_iter().find(|direction| direction.state() == state)
+    }
+}
+
+/// Which way an account's state is to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Move {
+    /// Some postings are kept off, from now on exactly these.
+    Freeze(Direction),
+    /// A freeze is lifted.
+    Unfreeze,
+    /// Nothing moves any more.
+    Close,
+}
+
+impl Move {
+    /// Where the move leads from a state; `None` where it does not start from.
+    pub fn to(self, from: State) -> Option<State> {
+        match (self, Standing::of(from)) {
+            (Self::Freeze(direction), Standing::Open | Standing::Frozen) => {
+                Some(direction.state()).filter(|to| *to != from)
+            }
+            (Self::Unfreeze, Standing::Frozen) => Some(State::Open),
+            (Self::Close, Standing::Open) => Some(State::Closed),
+            _ => None,
+        }
+    }
+}
+
+/// The name of a state in the record of moves.
+pub fn state_name(state: State) -> &'static str {
+    match state {
+        State::Open => "open",
+        State::DebitsFrozen => "debits_frozen",
+        State::CreditsFrozen => "credits_frozen",
+        State::Frozen => "frozen",
+        State::Closed => "closed",
+    }
 }
 
 /// What the slice knows of an account; state, class, currency and balance are the ledger's.
@@ -275,6 +378,32 @@ mod tests {
     #[test]
     fn an_order_fits_into_a_transfers_reference() {
         const { assert!(MAX_ORDER * 2 < ledger::MAX_REFERENCE) }
+    }
+
+    #[test]
+    fn moves_lead_from_some_states_to_one() {
+        use State::{Closed, CreditsFrozen, DebitsFrozen, Frozen, Open};
+        let leads = |way: Move| State::ALL.map(|from| way.to(from));
+        let freeze = |direction| leads(Move::Freeze(direction));
+        let to = Some;
+        // From open, debits frozen, credits frozen, frozen, closed.
+        let debits = to(DebitsFrozen);
+        assert_eq!(freeze(Direction::Debit), [debits, None, debits, debits, None]);
+        let credits = to(CreditsFrozen);
+        assert_eq!(freeze(Direction::Credit), [credits, credits, None, credits, None]);
+        assert_eq!(freeze(Direction::All), [to(Frozen), to(Frozen), to(Frozen), None, None]);
+        assert_eq!(leads(Move::Unfreeze), [None, to(Open), to(Open), to(Open), None]);
+        assert_eq!(leads(Move::Close), [to(Closed), None, None, None, None]);
+    }
+
+    #[test]
+    fn every_state_has_its_names() {
+        for state in State::ALL {
+            let standing = Standing::of(state);
+            assert!(standing.states().contains(&state));
+            assert_eq!(serde_json::to_value(standing).unwrap(), standing.name());
+            assert_eq!(Direction::of(state).is_some(), standing == Standing::Frozen, "{state:?}");
+        }
     }
 
     #[test]

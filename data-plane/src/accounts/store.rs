@@ -1,7 +1,7 @@
-//! The tables `account`, `account_move` and `account_block`.
+//! The tables `account`, `account_move`, `account_block` and `account_block_release`.
 
 use chrono::{DateTime, Utc};
-use ledger::{account::State, books};
+use ledger::books;
 use platform::{
     ctx::{Ctx, Scope},
     db::{
@@ -12,16 +12,16 @@ use platform::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, OnConflict},
 };
 use sea_orm_migration::schema::{
     big_integer, json_binary, string, string_null, timestamp_with_time_zone, uuid, uuid_null,
 };
 use tenants::id::{AccountId, PartyId, TransferId};
 
-use super::model::{Order, Owner, Reason, ReasonCode, Record};
+use super::model::{Order, Owner, Reason, ReasonCode, Record, Standing};
 
-/// Makes the tables. An account's row is not deleted, its moves and blocks are never changed.
+/// Makes the tables. An account's row is not deleted; its moves, its blocks and their releases are never changed.
 pub const MIGRATION: Migration = Migration::new("m0120_accounts", || {
     vec![
         Table::of_environment("account")
@@ -66,6 +66,16 @@ pub const MIGRATION: Migration = Migration::new("m0120_accounts", || {
             .foreign(&["account_id"], "account", &["id"])
             .foreign(&["beneficiary_id"], "account", &["id"])
             .index(&["account_id", "hold_id"])
+            .grant(Role::App, &[Privilege::Select, Privilege::Insert]),
+        Table::of_environment("account_block_release")
+            .column(uuid("hold_id"))
+            .column(string("reason"))
+            .column(string_null("detail"))
+            .column(string("actor"))
+            .column(string("request_id"))
+            .column(timestamp_with_time_zone("asked_at"))
+            .key(&["hold_id"])
+            .foreign(&["hold_id"], "account_block", &["hold_id"])
             .grant(Role::App, &[Privilege::Select, Privilege::Insert]),
     ]
 });
@@ -151,6 +161,31 @@ mod account_block {
     impl ActiveModelBehavior for ActiveModel {}
 }
 
+mod account_block_release {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "account_block_release")]
+    pub struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub shard_id: i32,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub environment_id: Uuid,
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub hold_id: Uuid,
+        pub reason: String,
+        pub detail: Option<String>,
+        pub actor: String,
+        pub request_id: String,
+        pub asked_at: DateTimeUtc,
+    }
+
+    #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+    pub enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
 use account::Column;
 
 /// The accounts that a list asks for.
@@ -163,7 +198,7 @@ pub struct Filter {
     /// With this id of the caller's.
     pub external_id: Option<String>,
     /// In this state.
-    pub state: Option<State>,
+    pub state: Option<Standing>,
     /// Opened at this instant or later.
     pub from: Option<DateTime<Utc>>,
     /// Opened before this instant.
@@ -255,7 +290,7 @@ impl<'a> Accounts<'a> {
             query = query.filter(Column::ExternalId.eq(external_id));
         }
         if let Some(state) = filter.state {
-            query = query.filter(Column::Id.in_subquery(books::ids_in_state(self.scope, state)));
+            query = query.filter(Column::Id.in_subquery(books::ids_in_states(self.scope, &state.states())));
         }
         if let Some(from) = filter.from {
             query = query.filter(Column::OpenedAt.gte(from));
@@ -347,5 +382,46 @@ impl<'a> Accounts<'a> {
             ordered_at: Set(ctx.now()),
         };
         account_block::Entity::insert(row).exec_without_returning(&**self.tx).await.map(drop)
+    }
+
+    /// Whether `hold` was asked of the ledger as a block of this account.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn blocks(&self, id: AccountId, hold: TransferId) -> Result<bool, DbErr> {
+        use account_block::Column;
+        let row = account_block::Entity::find()
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::EnvironmentId.eq(self.scope.id))
+            .filter(Column::HoldId.eq(hold.uuid()))
+            .filter(Column::AccountId.eq(id.uuid()))
+            .one(&**self.tx)
+            .await?;
+        Ok(row.is_some())
+    }
+
+    /// Records that a block is to be released, and why, before the ledger is asked to void the hold; a second time
+    /// nothing changes.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn releasing(&self, ctx: &Ctx, hold: TransferId, reason: &Reason) -> Result<(), DbErr> {
+        use account_block_release::Column;
+        let row = account_block_release::ActiveModel {
+            shard_id: Set(self.scope.shard),
+            environment_id: Set(self.scope.id),
+            hold_id: Set(hold.uuid()),
+            reason: Set(reason.code.name().to_owned()),
+            detail: Set(reason.detail.clone()),
+            actor: Set(ctx.actor.to_string()),
+            request_id: Set(ctx.request_id.to_string()),
+            asked_at: Set(ctx.now()),
+        };
+        let mut known = OnConflict::columns([Column::ShardId, Column::EnvironmentId, Column::HoldId]);
+        account_block_release::Entity::insert(row)
+            .on_conflict(known.do_nothing().to_owned())
+            .exec_without_returning(&**self.tx)
+            .await
+            .map(drop)
     }
 }

@@ -77,6 +77,7 @@ where
             refused_as(Reason::DebitAccountClosed),
             refused_as(Reason::CreditAccountClosed),
             refused_as(Reason::DebitAccountFrozen),
+            refused_as(Reason::CreditAccountFrozen),
             refused_as(Reason::BalanceOverflow),
             refused_as(Reason::InsufficientFunds),
             &codes::STORAGE_FULL,

@@ -5,7 +5,7 @@ use ledger::{
     account::{Account, State},
     movements,
     outcome::{Detail, Outcome, Reason, Rejection},
-    transfer::{Transfer, derived_id},
+    transfer::{Side, Transfer, derived_id},
 };
 use serde::{Deserialize, Serialize};
 use tenants::{
@@ -260,8 +260,11 @@ pub fn foresee(order: &Order, debit: Option<&Account>, credit: Option<&Account>)
     if credit.state == State::Closed {
         return Err(Reason::CreditAccountClosed.into());
     }
-    if debit.state == State::Frozen {
+    if debit.state.freezes(Side::Debit) {
         return Err(Reason::DebitAccountFrozen.into());
+    }
+    if credit.state.freezes(Side::Credit) {
+        return Err(Reason::CreditAccountFrozen.into());
     }
     let available = debit.available().ok_or(Reason::BalanceOverflow)?;
     if available < amount && !debit.may_overdraw {
@@ -422,10 +425,12 @@ mod tests {
         let same = Order { credit: account(1), ..order(1) };
         let same = foresee(&same, None, None).map_err(|rejection| rejection.reason);
         assert_eq!(same, Err(Reason::AccountsIdentical));
-        let frozen = with(State::Frozen, debit.clone());
+        let frozen = with(State::DebitsFrozen, debit.clone());
         assert_eq!(refused(1, Some(&frozen), Some(&credit)), Err(Reason::DebitAccountFrozen));
-        let frozen = with(State::Frozen, credit.clone());
+        let frozen = with(State::DebitsFrozen, credit.clone());
         assert_eq!(refused(1, Some(&debit), Some(&frozen)), Ok(100), "money may come in");
+        let frozen = with(State::CreditsFrozen, credit.clone());
+        assert_eq!(refused(1, Some(&debit), Some(&frozen)), Err(Reason::CreditAccountFrozen));
         let closed = with(State::Closed, credit.clone());
         assert_eq!(refused(101, Some(&debit), Some(&closed)), Err(Reason::CreditAccountClosed));
         let other = Account { currency: "USD".parse().unwrap(), ..credit };

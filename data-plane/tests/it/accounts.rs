@@ -91,22 +91,34 @@ pub fn pesos(amount: i64) -> Money {
 }
 
 /// A customer's account with money in it, and the settlement account it came from.
-async fn funded(cell: &Cell, amount: i64) -> (Value, Value) {
+pub async fn funded(cell: &Cell, amount: i64) -> (Value, Value) {
     let (account, cash) = (cell.customer().await, cell.internal("asset").await);
-    let deposit = Deposit { id: fresh(), debit: id(&cash), credit: id(&account), money: pesos(amount) };
-    assert!(matches!(cell.post_direct(deposit).await, Outcome::Posted(_)));
+    if amount > 0 {
+        let deposit = Deposit { id: fresh(), debit: id(&cash), credit: id(&account), money: pesos(amount) };
+        assert!(matches!(cell.post_direct(deposit).await, Outcome::Posted(_)));
+    }
     (account, cash)
 }
 
-fn path(account: &Value, rest: &str) -> String {
+pub fn path(account: &Value, rest: &str) -> String {
     format!("/v1/accounts/{}{rest}", account["id"].as_str().unwrap())
 }
 
-fn because(code: &str) -> Value {
+/// A freeze of debits.
+pub fn freeze(code: &str) -> Value {
+    json!({"direction": "debit", "reason": {"code": code, "detail": "of the test"}})
+}
+
+pub fn because(code: &str) -> Value {
     json!({"reason": {"code": code, "detail": "of the test"}})
 }
 
-fn refusal(outcome: &Outcome) -> Option<Reason> {
+/// The body of an action on an account.
+fn why(action: &str) -> Value {
+    if action == "/freezes" { freeze("compliance") } else { because("compliance") }
+}
+
+pub fn refusal(outcome: &Outcome) -> Option<Reason> {
     match outcome {
         Outcome::Rejected(rejection) => Some(rejection.reason),
         Outcome::Posted(_) | Outcome::Replayed(_) => None,
@@ -204,7 +216,7 @@ async fn accounts_are_listed_by_page_and_filter_and_only_to_their_tenant() {
         }
         assert_eq!(seen, ids);
 
-        cell.act(&path(&ids[1], "/freezes"), &because("suspected_fraud")).await.ok(200);
+        cell.act(&path(&ids[1], "/freezes"), &freeze("suspected_fraud")).await.ok(200);
         let opened = customer["opened_at"].as_str().unwrap();
         for (filter, expected) in [
             (format!("party_id={}", customer["party_id"].as_str().unwrap()), &ids[5..]),
@@ -234,7 +246,7 @@ async fn accounts_are_listed_by_page_and_filter_and_only_to_their_tenant() {
             .await
             .is_problem("not_found", "another tenant");
         for action in ["/freezes", "/unfreezes", "/closures"] {
-            let call = cell.post(&path(&customer, action), &because("compliance"));
+            let call = cell.post(&path(&customer, action), &why(action));
             let answer = call.token(&stranger).key(action).send().await;
             answer.is_problem("not_found", "another tenant's account");
         }
@@ -247,7 +259,7 @@ async fn a_frozen_account_pays_nothing_out_until_it_is_unfrozen() {
     for cell in Cell::both().await {
         let (account, cash) = funded(&cell, 1_000).await;
         let freeze = async |key: &str, reason: &str| {
-            cell.post(&path(&account, "/freezes"), &because(reason)).token(&cell.token).key(key).send().await
+            cell.post(&path(&account, "/freezes"), &freeze(reason)).token(&cell.token).key(key).send().await
         };
         let frozen = freeze("k1", "authority_order").await.ok(200);
         assert_eq!(frozen["state"], "frozen");
@@ -275,6 +287,36 @@ async fn a_frozen_account_pays_nothing_out_until_it_is_unfrozen() {
 }
 
 #[tokio::test]
+async fn a_freeze_is_of_debits_of_credits_or_of_both() {
+    for cell in Cell::both().await {
+        let (account, cash) = funded(&cell, 1_000).await;
+        let at = path(&account, "/freezes");
+        let reason = json!({"code": "compliance", "detail": null});
+        for (direction, out, into) in [("credit", true, false), ("all", false, false), ("debit", false, true)]
+        {
+            let body = json!({"direction": direction, "reason": reason});
+            let frozen = cell.act(&at, &body).await.ok(200);
+            assert_eq!((&frozen["state"], &frozen["frozen"]), (&json!("frozen"), &json!(direction)));
+            cell.act(&at, &body).await.is_problem("account_state", "the same freeze again");
+            let paid = Withdrawal { id: fresh(), debit: id(&account), credit: id(&cash), money: pesos(1) };
+            let paid = refusal(&cell.post_direct(paid).await);
+            assert_eq!(paid, (!out).then_some(Reason::DebitAccountFrozen), "{direction}");
+            let got = Deposit { id: fresh(), debit: id(&cash), credit: id(&account), money: pesos(1) };
+            let got = refusal(&cell.post_direct(got).await);
+            assert_eq!(got, (!into).then_some(Reason::CreditAccountFrozen), "{direction}");
+            let listed = cell.read("/v1/accounts?state=frozen").await;
+            assert_eq!(listed["data"][0]["frozen"], direction);
+        }
+        let open = cell.act(&path(&account, "/unfreezes"), &because("resolved")).await.ok(200);
+        assert_eq!((&open["state"], &open["frozen"]), (&json!("open"), &Value::Null));
+        let body = json!({"direction": "sideways", "reason": reason});
+        let problem = cell.act(&at, &body).await.is_problem("invalid_field", "no such direction");
+        assert_eq!(problem["errors"][0]["pointer"], "/direction");
+        cell.act(&at, &json!({"reason": reason})).await.is_problem("invalid_field", "no direction");
+    }
+}
+
+#[tokio::test]
 async fn only_an_empty_account_closes_and_for_ever() {
     for cell in Cell::both().await {
         let (account, cash) = funded(&cell, 100).await;
@@ -289,13 +331,13 @@ async fn only_an_empty_account_closes_and_for_ever() {
         close().await.is_problem("account_not_empty", "an open hold towards it");
         assert_eq!(refusal(&cell.post_direct(Void { id: fresh(), hold: hold.id }).await), None);
 
-        cell.act(&path(&account, "/freezes"), &because("compliance")).await.ok(200);
+        cell.act(&path(&account, "/freezes"), &freeze("compliance")).await.ok(200);
         close().await.is_problem("account_state", "a frozen account does not close");
         cell.act(&path(&account, "/unfreezes"), &because("resolved")).await.ok(200);
         let closed = close().await.ok(200);
         assert_eq!((&closed["state"], &closed["kind"]), (&json!("closed"), &json!("customer")));
         for action in ["/freezes", "/unfreezes", "/closures"] {
-            let answer = cell.act(&path(&account, action), &because("resolved")).await;
+            let answer = cell.act(&path(&account, action), &why(action)).await;
             answer.is_problem("account_state", "closed is for ever");
         }
         let deposit = Deposit { id: fresh(), debit: id(&cash), credit: id(&account), money: pesos(1) };
@@ -309,9 +351,9 @@ async fn of_many_moves_at_once_one_happens() {
         for action in ["/freezes", "/unfreezes", "/closures"] {
             let account = cell.customer().await;
             if action == "/unfreezes" {
-                cell.act(&path(&account, "/freezes"), &because("compliance")).await.ok(200);
+                cell.act(&path(&account, "/freezes"), &freeze("compliance")).await.ok(200);
             }
-            let (at, why) = (path(&account, action), because("compliance"));
+            let (at, why) = (path(&account, action), why(action));
             let answers = join_all((0..6).map(|_| cell.act(&at, &why))).await;
             let moved = answers.iter().filter(|answer| answer.status == 200).count();
             for answer in answers.iter().filter(|answer| answer.status != 200) {
@@ -357,7 +399,7 @@ async fn the_institutions_own_accounts_need_their_own_scope() {
     let cash = cell.internal("asset").await;
     let token = cell.token_with(&["accounts:read", "accounts:write"]);
     for action in ["/freezes", "/closures"] {
-        let call = cell.post(&path(&cash, action), &because("compliance")).token(&token).key(action);
+        let call = cell.post(&path(&cash, action), &why(action)).token(&token).key(action);
         call.send().await.is_problem("insufficient_scope", action);
     }
     let call = cell.post("/v1/internal-accounts", &json!({"name": "Own", "class": "equity"}));

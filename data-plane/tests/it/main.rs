@@ -3,10 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 mod accounts;
+mod blocks;
 mod cell;
+mod coverage;
 mod document;
 mod environments;
 mod kills;
 mod money;
 mod parties;
 mod payments;
+mod statements;

@@ -81,9 +81,9 @@ codes! {
         DEBIT_ACCOUNT_CLOSED = 409 "debit_account_closed";
     CreditAccountClosed: /// It is closed for good.
         CREDIT_ACCOUNT_CLOSED = 409 "credit_account_closed";
-    DebitAccountFrozen: /// No money may go out of it.
+    DebitAccountFrozen: /// It takes no debits.
         DEBIT_ACCOUNT_FROZEN = 409 "debit_account_frozen";
-    CreditAccountFrozen: /// No money may go out of it.
+    CreditAccountFrozen: /// It takes no credits.
         CREDIT_ACCOUNT_FROZEN = 409 "credit_account_frozen";
     BalanceOverflow: /// A total would not fit.
         BALANCE_OVERFLOW = 422 "balance_overflow";

@@ -28,7 +28,7 @@ pub(super) fn check_request(transfer: &Transfer, now: DateTime<Utc>) -> Result<(
     Ok(())
 }
 
-/// Closed accounts take part in nothing; from a frozen one nothing goes out.
+/// Closed accounts take part in nothing, frozen ones not on the sides that are frozen.
 pub(super) fn check_states(kind: Kind, debit: &Account, credit: &Account) -> Result<(), Rejection> {
     if debit.state == State::Closed {
         return Err(Reason::DebitAccountClosed.into());
@@ -39,10 +39,10 @@ pub(super) fn check_states(kind: Kind, debit: &Account, credit: &Account) -> Res
     if matches!(kind, Kind::Void | Kind::Expiry) {
         return Ok(());
     }
-    if debit.state == State::Frozen && debit.class.normal_side() == Side::Credit {
+    if debit.state.freezes(Side::Debit) {
         return Err(Reason::DebitAccountFrozen.into());
     }
-    if credit.state == State::Frozen && credit.class.normal_side() == Side::Debit {
+    if credit.state.freezes(Side::Credit) {
         return Err(Reason::CreditAccountFrozen.into());
     }
     Ok(())

@@ -2,7 +2,8 @@
 //! store of the simulation, which shows that the latter behaves as they do.
 //!
 //! ```text
-//! account NAME CLASS CURRENCY [overdraw]        freeze|unfreeze|close NAME -> done|refused
+//! account NAME CLASS CURRENCY [overdraw]        unfreeze|close NAME -> done|refused
+//! freeze NAME debits|credits|all -> done|refused
 //! limit NAME out|in transfer|day|month|balance MAXIMUM                tick SECONDS
 //! transfer|deposit|withdrawal|fee|hold ID DEBIT CREDIT AMOUNT [CURRENCY] [expires=S] [effective=S]
 //!     [balancing=debit|credit] [linked] -> OUTCOME
@@ -26,6 +27,8 @@ use crate::{
     sim::World as SimWorld,
     world::{Books, World, account_id, name, transfer_id},
 };
+
+const FROZEN: [State; 3] = [State::DebitsFrozen, State::CreditsFrozen, State::Frozen];
 
 struct Run<'a, B> {
     books: &'a mut B,
@@ -80,14 +83,21 @@ impl<B: Books> Run<'_, B> {
                 let id = account_id(self.number(account));
                 self.books.open(id, class, currency, rest == ["overdraw"]).await;
             }
-            ["freeze", account] => {
-                self.state(account, &[(State::Open, State::Frozen)], &expected, line).await
+            ["freeze", account, sides] => {
+                let to = match *sides {
+                    "debits" => State::DebitsFrozen,
+                    "credits" => State::CreditsFrozen,
+                    "all" => State::Frozen,
+                    other => panic!("line {line}: {other}"),
+                };
+                self.state(account, &[(State::Open, to)], &expected, line).await
             }
             ["unfreeze", account] => {
-                self.state(account, &[(State::Frozen, State::Open)], &expected, line).await
+                self.state(account, &FROZEN.map(|from| (from, State::Open)), &expected, line).await
             }
             ["close", account] => {
-                let moves = [(State::Open, State::Closed), (State::Frozen, State::Closed)];
+                let moves = State::ALL.map(|from| (from, State::Closed));
+                let moves = moves.into_iter().filter(|(from, to)| from != to).collect::<Vec<_>>();
                 self.state(account, &moves, &expected, line).await;
             }
             ["limit", account, direction, window, maximum] => {
@@ -322,10 +332,10 @@ tables! {
         transfer t1 ana beto 9000 balancing=debit -> replayed
         transfer t1 ana beto 1000 balancing=debit -> id_reused
     "
-    frozen_pays_nothing_out_and_closed_takes_no_part "
+    frozen_takes_no_debits_and_closed_takes_no_part "
         hold h1 ana beto 100 -> posted
-        freeze ana -> done
-        freeze ana -> refused
+        freeze ana debits -> done
+        freeze ana debits -> refused
         transfer t1 ana beto 1 -> debit_account_frozen
         capture c1 h1 -> debit_account_frozen
         deposit t2 cash ana 1 -> posted
@@ -338,9 +348,31 @@ tables! {
         transfer t5 ana beto 1 -> debit_account_closed
         close ana -> refused
         reversal r1 t3 -> credit_account_closed
-        freeze cash -> done
+        freeze cash credits -> done
         deposit t6 cash beto 5 -> posted
         withdrawal t7 beto cash 5 -> credit_account_frozen
+    "
+    a_freeze_is_of_a_side_or_of_both "
+        transfer t0 ana beto 10 -> posted
+        hold h1 ana beto 100 -> posted
+        freeze beto credits -> done
+        transfer t1 ana beto 1 -> credit_account_frozen
+        hold h2 ana beto 1 -> credit_account_frozen
+        capture c1 h1 -> credit_account_frozen
+        transfer t2 beto ana 1 -> posted
+        unfreeze beto -> done
+        freeze beto all -> done
+        transfer t3 ana beto 1 -> credit_account_frozen
+        transfer t4 beto ana 1 -> debit_account_frozen
+        freeze ana debits -> done
+        transfer t5 ana beto 1 -> debit_account_frozen
+        void v1 h1 -> posted
+        reversal r1 t2 -> debit_account_frozen
+        unfreeze ana -> done
+        unfreeze beto -> done
+        unfreeze beto -> refused
+        reversal r2 t2 -> posted
+        capture c2 h1 -> hold_already_voided
     "
     a_reversal_is_a_new_transfer_and_happens_once "
         transfer t1 ana beto 300 -> posted

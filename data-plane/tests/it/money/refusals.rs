@@ -68,8 +68,8 @@ async fn prepared(bank: &Bank) {
     bank.fund(FROZEN, 500).await;
     bank.fund(RICH, 1).await;
     bank.move_state(CLOSED, State::Open, State::Closed).await;
-    bank.move_state(FROZEN, State::Open, State::Frozen).await;
-    bank.move_state(FROZEN_CASH, State::Open, State::Frozen).await;
+    bank.move_state(FROZEN, State::Open, State::DebitsFrozen).await;
+    bank.move_state(FROZEN_CASH, State::Open, State::CreditsFrozen).await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::{
-    accounts::{fresh, id, pesos},
+    accounts::{freeze, fresh, id, pesos},
     cell::Cell,
 };
 
@@ -197,7 +197,7 @@ async fn what_cannot_be_paid_is_named_before() {
         let because = json!({"reason": {"code": "customer_request", "detail": "of the test"}});
         let path =
             |account: &Value, way: &str| format!("/v1/accounts/{}/{way}", account["id"].as_str().unwrap());
-        cell.act(&path(&two.payer, "freezes"), &because).await.ok(200);
+        cell.act(&path(&two.payer, "freezes"), &freeze("customer_request")).await.ok(200);
         let frozen = cell.act("/v1/payment-previews", &two.order(1)).await;
         frozen.is_problem("debit_account_frozen", "a frozen payer");
         cell.act(&path(&two.payer, "unfreezes"), &because).await.ok(200);
@@ -377,9 +377,8 @@ async fn between_authorisation_and_settlement() {
             let hold = cell.read(&payment).await["hold_id"].as_str().unwrap().to_owned();
             let (status, code, balances) = match case {
                 "frozen" => {
-                    let because = json!({"reason": {"code": "suspected_fraud", "detail": "of the test"}});
                     let path = format!("/v1/accounts/{}/freezes", two.payer["id"].as_str().unwrap());
-                    cell.act(&path, &because).await.ok(200);
+                    cell.act(&path, &freeze("suspected_fraud")).await.ok(200);
                     ("rejected", json!("debit_account_frozen"), [100, 0, 100, 0, 0])
                 }
                 "expired" => {

@@ -1,0 +1,142 @@
+//! Blocks: an amount of a customer's account that an authority has ordered to set aside.
+//!
+//! **Promise.** An authority's block is a hold without expiry of what is available, at most of what was ordered. The order
+//! is written first, under the id of the hold that is then asked of the ledger, so that a repeated request gets the same
+//! answer whenever it broke off. Its release is the void of that hold, under an id derived from it, after the record of who
+//! asked and why.
+//!
+//! **Cost.** Two transactions per request, the second one the ledger's.
+
+pub mod http;
+
+use ledger::{
+    Ledger,
+    account::State,
+    movements,
+    outcome::{Detail, Outcome, Reason as Refusal},
+    transfer::{Posted, Side, Transfer, derived_id},
+};
+use platform::{
+    ctx::Ctx,
+    db::{self, Db},
+    idempotency::{Key, Outcome as Begun, begin_in_tx},
+};
+use tenants::{
+    id::{AccountId, TransferId},
+    money::{Currency, Money},
+};
+
+use super::{Done, Error, Order, Owner, Reason, get_in_tx, store::Accounts};
+
+/// Blocks what is available of a customer's account, at most what was ordered, once per key.
+///
+/// # Errors
+/// [`Error::Invalid`], [`Error::NotFound`], [`Error::NotACustomers`], [`Error::NoBeneficiary`], [`Error::OtherCurrency`],
+/// [`Error::NothingToBlock`], [`Error::WrongState`], [`Error::Refused`]; the key's, the ledger's and the database's.
+pub async fn block(
+    db: &Db,
+    ledger: &Ledger,
+    ctx: &Ctx,
+    key: &Key,
+    id: AccountId,
+    currency: Currency,
+    order: &Order,
+) -> Result<Done<Posted>, Error> {
+    order.check().map_err(Error::Invalid)?;
+    let fresh: TransferId = ctx.new_id();
+    let hold = db::retry(|| async {
+        let tx = db.begin(ctx.scope).await?;
+        let accounts = Accounts::new(&tx, ctx.scope);
+        let begun = begin_in_tx(&tx, ctx, key, fresh.uuid()).await?;
+        let account = get_in_tx(&tx, ctx.scope, id).await?.ok_or(Error::NotFound)?;
+        let hold = match begun {
+            Begun::Replay(hold) => TransferId::from_uuid(hold),
+            Begun::New => {
+                if account.books.currency != currency {
+                    return Err(Error::OtherCurrency(account.books.currency, "/amount/currency"));
+                }
+                if matches!(account.record.owner, Owner::Internal(_)) {
+                    return Err(Error::NotACustomers);
+                }
+                let beneficiary = accounts.get(order.beneficiary).await?;
+                if !beneficiary.is_some_and(|found| matches!(found.owner, Owner::Internal(_))) {
+                    return Err(Error::NoBeneficiary);
+                }
+                accounts.ordered(ctx, fresh, id, order).await?;
+                fresh
+            }
+        };
+        tx.commit().await?;
+        Ok::<_, Error>(hold)
+    })
+    .await?;
+    let movement = movements::Hold {
+        id: hold,
+        debit: id,
+        credit: order.beneficiary,
+        money: Money::new(order.amount, currency),
+        expires_at: None,
+    };
+    let transfer = Transfer {
+        balancing: Some(Side::Debit),
+        reference: Some(format!("{} {}", order.authority, order.reference).into()),
+        key: Some(key.text().into()),
+        ..movement.into()
+    };
+    match ledger.post_one(ctx, transfer).await? {
+        Outcome::Posted(row) => Ok(Done { what: (*row).clone(), replayed: hold != fresh }),
+        Outcome::Replayed(row) => Ok(Done { what: (*row).clone(), replayed: true }),
+        Outcome::Rejected(refused) => Err(match (refused.reason, refused.detail) {
+            (Refusal::InsufficientFunds, Detail::Available(available)) => {
+                Error::NothingToBlock(Money::new(available, currency))
+            }
+            (Refusal::DebitAccountFrozen, _) => Error::WrongState(State::DebitsFrozen),
+            (Refusal::DebitAccountClosed, _) => Error::WrongState(State::Closed),
+            (Refusal::CreditAccountClosed | Refusal::CreditAccountFrozen, _) => Error::NoBeneficiary,
+            (reason, _) => Error::Refused(reason),
+        }),
+    }
+}
+
+/// Releases a block, once per key: voids the hold.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Invalid`], [`Error::BlockEnded`], [`Error::Refused`]; the key's, the ledger's and the
+/// database's.
+pub async fn release(
+    db: &Db,
+    ledger: &Ledger,
+    ctx: &Ctx,
+    key: &Key,
+    id: AccountId,
+    hold: TransferId,
+    reason: &Reason,
+) -> Result<Done<Posted>, Error> {
+    reason.check().map_err(Error::Invalid)?;
+    let begun = db::retry(|| async {
+        let tx = db.begin(ctx.scope).await?;
+        let accounts = Accounts::new(&tx, ctx.scope);
+        let begun = begin_in_tx(&tx, ctx, key, hold.uuid()).await?;
+        if !accounts.blocks(id, hold).await? {
+            return Err(Error::NotFound);
+        }
+        if begun == Begun::New {
+            accounts.releasing(ctx, hold, reason).await?;
+        }
+        tx.commit().await?;
+        Ok::<_, Error>(begun)
+    })
+    .await?;
+    let replayed = begun != Begun::New;
+    let void = movements::Void { id: derived_id(hold.uuid(), "release"), hold };
+    let void = Transfer { key: Some(key.text().into()), ..void.into() };
+    match ledger.post_one(ctx, void).await? {
+        Outcome::Posted(row) => Ok(Done { what: (*row).clone(), replayed }),
+        Outcome::Replayed(row) if replayed => Ok(Done { what: (*row).clone(), replayed }),
+        Outcome::Replayed(_) => Err(Error::BlockEnded),
+        Outcome::Rejected(refused) => Err(match refused.reason {
+            Refusal::HoldAlreadyCaptured | Refusal::HoldAlreadyVoided => Error::BlockEnded,
+            reason => Error::Refused(reason),
+        }),
+    }
+}

@@ -1,0 +1,134 @@
+//! Blocks of amounts by authorities.
+
+use ledger::{
+    movements::{Capture, Deposit, PlainTransfer, Void},
+    outcome::Reason,
+};
+use serde_json::{Value, json};
+
+use crate::{
+    accounts::{because, freeze, fresh, funded, id, path, pesos, refusal},
+    cell::Cell,
+};
+
+fn order(amount: i64, beneficiary: &Value) -> Value {
+    json!({
+        "amount": pesos(amount), "authority": "SAT", "reference": "500-05-2026-4711",
+        "beneficiary_account_id": beneficiary["id"],
+    })
+}
+
+#[tokio::test]
+async fn a_block_holds_what_is_available_until_it_is_released() {
+    for cell in Cell::both().await {
+        let (account, cash) = funded(&cell, 1_000).await;
+        let court = cell.internal("liability").await;
+        let block = async |key: &str, body: &Value| {
+            cell.post(&path(&account, "/blocks"), body).token(&cell.token).key(key).send().await
+        };
+        let first = block("k1", &order(300, &court)).await.ok(201);
+        assert_eq!((&first["ordered"], &first["blocked"]), (&json!(pesos(300)), &json!(pesos(300))));
+        let again = block("k1", &order(300, &court)).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(again.ok(201), first);
+        block("k1", &order(301, &court)).await.is_problem("idempotency_mismatch", "another amount");
+        let rest = block("k2", &order(5_000, &court)).await.ok(201);
+        assert_eq!((&rest["ordered"], &rest["blocked"]), (&json!(pesos(5_000)), &json!(pesos(700))));
+        block("k3", &order(1, &court)).await.is_problem("nothing_to_block", "all is blocked");
+        let deposit = Deposit { id: fresh(), debit: id(&cash), credit: id(&account), money: pesos(50) };
+        assert_eq!(refusal(&cell.post_direct(deposit).await), None);
+        block("k3", &order(1, &court))
+            .await
+            .is_problem("nothing_to_block", "a refusal stays one under its key");
+        let balance = cell.read(&path(&account, "")).await["balance"].clone();
+        assert_eq!((&balance["held"], &balance["available"]), (&json!(pesos(1_000)), &json!(pesos(50))));
+        cell.act(&path(&account, "/closures"), &because("customer_request"))
+            .await
+            .is_problem("account_not_empty", "blocks");
+
+        let release = path(&account, &format!("/blocks/{}/releases", rest["hold_id"].as_str().unwrap()));
+        let release = async |key: &str| {
+            cell.post(&release, &because("authority_order")).token(&cell.token).key(key).send().await
+        };
+        let released = release("r1").await.ok(200);
+        assert_eq!(released["released"], json!(pesos(700)));
+        let again = release("r1").await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(again.ok(200), released);
+        release("r2").await.is_problem("block_ended", "it was released");
+        let balance = cell.read(&path(&account, "")).await["balance"].clone();
+        assert_eq!((&balance["held"], &balance["available"]), (&json!(pesos(300)), &json!(pesos(750))));
+
+        let hold = first["hold_id"].as_str().unwrap().parse().unwrap();
+        let capture = Capture { id: fresh(), hold, amount: None };
+        assert_eq!(refusal(&cell.post_direct(capture).await), None, "the order is executed");
+        let path = path(&account, &format!("/blocks/{}/releases", first["hold_id"].as_str().unwrap()));
+        cell.act(&path, &because("authority_order")).await.is_problem("block_ended", "it was executed");
+    }
+}
+
+#[tokio::test]
+async fn of_many_releases_at_once_one_happens() {
+    for cell in Cell::both().await {
+        let (account, _) = funded(&cell, 100).await;
+        let court = cell.internal("liability").await;
+        let block = cell.act(&path(&account, "/blocks"), &order(60, &court)).await.ok(201);
+        let at = path(&account, &format!("/blocks/{}/releases", block["hold_id"].as_str().unwrap()));
+        let why = because("authority_order");
+        let answers = futures::future::join_all((0..6).map(|_| cell.act(&at, &why))).await;
+        for answer in answers.iter().filter(|answer| answer.status != 200) {
+            answer.is_problem("block_ended", "the others come too late");
+        }
+        assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+        let balance = cell.read(&path(&account, "")).await["balance"].clone();
+        assert_eq!((&balance["held"], &balance["available"]), (&json!(pesos(0)), &json!(pesos(100))));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_blocked_is_named() {
+    let cell = Cell::sqlite().await;
+    let (account, cash) = funded(&cell, 1_000).await;
+    let court = cell.internal("liability").await;
+    let customer = cell.customer().await;
+    let with = |change: Value| {
+        let mut body = order(10, &court);
+        body.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        body
+    };
+    for (body, code) in [
+        (with(json!({"amount": {"amount": 0, "currency": "MXN"}})), "invalid_field"),
+        (with(json!({"amount": {"amount": 9_007_199_254_740_992_i64, "currency": "MXN"}})), "invalid_field"),
+        (with(json!({"amount": {"amount": 10, "currency": "BRL"}})), "currency_not_offered"),
+        (with(json!({"authority": ""})), "invalid_field"),
+        (with(json!({"reference": "x".repeat(70)})), "invalid_field"),
+        (order(10, &customer), "block_beneficiary"),
+        (with(json!({"beneficiary_account_id": "acct_00000000000000000000000000"})), "block_beneficiary"),
+    ] {
+        cell.act(&path(&account, "/blocks"), &body).await.is_problem(code, &body.to_string());
+    }
+    let answer = cell.act(&path(&cash, "/blocks"), &order(10, &court)).await;
+    answer.is_problem("not_a_customers_account", "the institution's own");
+    cell.act(&path(&account, "/freezes"), &freeze("compliance")).await.ok(200);
+    let answer = cell.act(&path(&account, "/blocks"), &order(10, &court)).await;
+    answer.is_problem("account_state", "it pays nothing out anyway");
+    cell.act(&path(&account, "/unfreezes"), &because("resolved")).await.ok(200);
+    assert_eq!(cell.read(&path(&account, "")).await["balance"]["held"], json!(pesos(0)));
+
+    let block = cell.act(&path(&account, "/blocks"), &order(10, &court)).await.ok(201);
+    let hold = block["hold_id"].as_str().unwrap();
+    let release = |account: &Value, hold: &str| path(account, &format!("/blocks/{hold}/releases"));
+    let answer = cell.act(&release(&customer, hold), &because("resolved")).await;
+    answer.is_problem("not_found", "another account's block");
+    let answer = cell.act(&release(&account, &fresh().to_string()), &because("resolved")).await;
+    answer.is_problem("not_found", "no block");
+    let call = cell.post(&release(&account, hold), &because("resolved")).token(&cell.token_of(2)).key("k");
+    call.send().await.is_problem("not_found", "another tenant");
+    let pay = PlainTransfer { id: fresh(), debit: id(&account), credit: id(&customer), money: pesos(991) };
+    assert_eq!(refusal(&cell.post_direct(pay).await), Some(Reason::InsufficientFunds));
+    let void = Void { id: fresh(), hold: hold.parse().unwrap() };
+    assert_eq!(refusal(&cell.post_direct(void).await), None);
+    cell.act(&release(&account, hold), &because("resolved"))
+        .await
+        .is_problem("block_ended", "voided elsewhere");
+}

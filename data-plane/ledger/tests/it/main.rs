@@ -3,6 +3,7 @@
 
 mod model;
 mod outcomes;
+mod planted;
 mod sim;
 mod table;
 mod world;

@@ -4,9 +4,9 @@
 --     psql -d tambo -f platform/sql/roles.sql
 -- Then give each role a way to log in, for example ALTER ROLE tambo_app PASSWORD '…' or a line in pg_hba.conf.
 --
--- tambo_owner   owns the tables. It logs in to migrate and for nothing else: ALTER ROLE tambo_owner NOLOGIN between
---               migrations is good practice. Row-level security does not bind an owner (FORCE is not used, because
---               it hangs the online moves of a distributed database).
+-- tambo_owner   owns the tables. It logs in to migrate and for nothing else. A cell migrates at every start, also when
+--               nothing is missing, so do not set it to NOLOGIN while cells may start. Row-level security does not bind
+--               an owner (FORCE is not used, because it hangs the online moves of a distributed database).
 -- tambo_app     serves requests; bound by row-level security to the environment of its transaction.
 -- tambo_worker  takes work and relays events across environments, on the tables granted to it.
 -- tambo_ledger  appends to and updates the tables of the ledger.

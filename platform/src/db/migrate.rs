@@ -18,7 +18,7 @@ pub enum StartError {
     #[error("the database cannot be reached: {0}")]
     Unreachable(#[source] DbErr),
     /// Migrations of this program are missing from the database.
-    #[error("the database is older than this program; run the migrations ({})", .pending.join(", "))]
+    #[error("the database lacks migrations of this program, or does not show them to this role ({})", .pending.join(", "))]
     Older {
         /// The names of what is missing.
         pending: Vec<String>,

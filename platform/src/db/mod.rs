@@ -8,8 +8,8 @@
 //! |---|---|---|---|
 //! | [`Db::begin`], [`Db::begin_read`] | `tambo_app` | one scope | every slice |
 //! | [`Db::begin_system`] | `tambo_worker` | what its grants name, all scopes | files named `system.rs` |
-//! | [`Db::begin_ledger`] | `tambo_ledger` | the ledger's tables, all scopes | the ledger's writer |
-//! | [`Db::migrate`] | `tambo_owner` | all | start-up and `migrate` |
+//! | [`Db::begin_ledger`] | `tambo_ledger` | the ledger's tables, all scopes | the ledger's store and `system.rs` |
+//! | [`Db::migrate`] | `tambo_owner` | all | start-up |
 //!
 //! Cost on PostgreSQL: two round trips to begin, one to commit. On SQLite writers queue for one connection and begin
 //! IMMEDIATE; readers have connections of their own that cannot write, and see the last commit (WAL).

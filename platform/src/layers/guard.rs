@@ -17,7 +17,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 use tower::{Layer, Service};
 
-/// One semaphore for all routes; tower's own concurrency layer would make one per route and queue instead of shedding.
+/// One semaphore for all routes, and a problem at once instead of a queue. Tower's `GlobalConcurrencyLimitLayer` under its
+/// `LoadShedLayer` would shed too, but with a boxed error that a further layer has to turn into an answer.
 #[derive(Clone)]
 pub(super) struct GuardLayer {
     permits: Arc<Semaphore>,

@@ -1,7 +1,9 @@
 //! What the writer needs of a store: one transaction per batch on one shard.
 //!
-//! Two implementations: [`sql`] on PostgreSQL and SQLite, and the simulation's, which interleaves writers statement by
-//! statement under a seed. Every method of [`StoreTx`] is one statement, and after any error the transaction is dead.
+//! Two implementations: [`sql`] on PostgreSQL and SQLite, and the simulation's, which interleaves writers method by method
+//! under a seed. In [`sql`] a method of [`StoreTx`] is not always one statement: [`StoreTx::find`] is up to three, and on
+//! PostgreSQL all writes but refusals wait and go out as one with [`StoreTx::append_batch`], which then reports what any
+//! of them met. After any error the transaction is dead.
 
 pub mod sql;
 

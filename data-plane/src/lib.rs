@@ -100,11 +100,15 @@ pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
     let listener = TcpListener::bind(address).await.map_err(|error| CellError::Listen { address, error })?;
     let app = App::start(&config, Clock::system()).await?;
     let background = background::start(&app, &drain);
-    let db = app.db.clone();
-    let readiness = Readiness::new(drain.clone()).check("database", move || {
-        let db = db.clone();
-        async move { db.app().ping().await }
-    });
+    let (db, ledger) = (app.db.clone(), app.ledger.clone());
+    let readiness = Readiness::new(drain.clone())
+        .check("database", move || {
+            let db = db.clone();
+            async move { db.app().ping().await }
+        })
+        .check("ledger", move || {
+            std::future::ready(if ledger.is_whole() { Ok(()) } else { Err("a shard has lost its writer") })
+        });
     let router = router::router(app.clone(), &config.http, readiness, telemetry.metrics())?;
     tracing::info!(cell = config.cell.name, %address, "the cell serves");
     let served = drain::serve(listener, router, &drain, &config.drain).await;

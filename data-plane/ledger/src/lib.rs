@@ -48,10 +48,10 @@ use platform::{
 };
 use sea_orm::DbErr;
 use tenants::environment::Mode;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, mpsc::error::TrySendError, oneshot};
 
 use crate::{
-    outcome::Outcome,
+    outcome::{Outcome, Reason},
     rules::Call,
     store::sql::SqlStore,
     transfer::{Provenance, Transfer},
@@ -64,11 +64,20 @@ pub const MAX_BATCH: usize = 8_000;
 pub const MAX_REFERENCE: usize = 140;
 /// Calls that may wait for one shard's writer; more are refused at once.
 const MAX_WAITING: usize = 16_384;
+/// Transfers of all calls that may wait for one shard's writer: tens of megabytes.
+const MAX_TRANSFERS_WAITING: usize = 16 * MAX_BATCH;
 
 /// The way in for money. Cheap to clone; the writers stop when the last clone is gone.
 #[derive(Clone)]
 pub struct Ledger {
-    shards: Arc<[mpsc::Sender<Command>]>,
+    shards: Arc<[Shard]>,
+}
+
+/// The way to one shard's writer.
+struct Shard {
+    commands: mpsc::Sender<Command>,
+    /// A permit per transfer that may wait.
+    room: Arc<Semaphore>,
 }
 
 impl Ledger {
@@ -83,10 +92,10 @@ impl Ledger {
         let store = Arc::new(store);
         let shards = (0..shards)
             .map(|shard| {
-                let (sender, receiver) = mpsc::channel(MAX_WAITING);
+                let (commands, receiver) = mpsc::channel(MAX_WAITING);
                 let clock = clock.clone();
                 tokio::spawn(writer::run(store.clone(), shard, receiver, move || clock.now()));
-                sender
+                Shard { commands, room: Arc::new(Semaphore::new(MAX_TRANSFERS_WAITING)) }
             })
             .collect();
         Ok(Ledger { shards })
@@ -104,11 +113,21 @@ impl Ledger {
         if transfers.is_empty() {
             return Ok(Vec::new());
         }
-        let shard = usize::try_from(ctx.scope.shard).unwrap_or(usize::MAX);
+        let shard = &self.shards[usize::try_from(ctx.scope.shard).unwrap_or(usize::MAX)];
+        let count = u32::try_from(transfers.len()).unwrap_or(u32::MAX);
+        let room = shard.room.clone().try_acquire_many_owned(count).map_err(|_| Unavailable::Overloaded)?;
         let (reply, answer) = oneshot::channel();
         let call = Call { environment: ctx.scope.id, provenance: provenance(ctx), transfers };
-        self.shards[shard].try_send(Command { call, reply }).map_err(|_| Unavailable::Overloaded)?;
+        shard.commands.try_send(Command { call, reply, room: Some(room) }).map_err(|error| match error {
+            TrySendError::Full(_) => Unavailable::Overloaded,
+            TrySendError::Closed(_) => Unavailable::NotPosted,
+        })?;
         answer.await.unwrap_or(Err(Unavailable::Unknown))
+    }
+
+    /// Whether every shard has its writer; without one it has died, and only a new process has another.
+    pub fn is_whole(&self) -> bool {
+        self.shards.iter().all(|shard| !shard.commands.is_closed())
     }
 
     /// Posts one transfer.
@@ -130,24 +149,49 @@ impl Ledger {
     /// The database or the ledger is not available; the next sweep goes on.
     pub async fn expire_holds(&self, db: &Db, clock: &Clock) -> Result<usize, SweepError> {
         let mut expired: usize = 0;
+        let mut failed = Ok(());
         for shard in 0..i32::try_from(self.shards.len()).unwrap_or(i32::MAX) {
-            for due in system::due_holds(db, shard, clock.now()).await? {
-                let ctx = Ctx {
-                    scope: due.scope,
-                    // The ledger does the same in both; an expiry has no other effect.
-                    mode: Mode::Live,
-                    actor: Actor::System("hold_expiry"),
-                    request_id: "hold_expiry".into(),
-                    clock: EnvironmentClock::new(clock.clone(), due.offset),
-                };
-                let expiries = due.holds.into_iter().map(|hold| movements::Expiry { hold }.into()).collect();
-                let outcomes = self.post(&ctx, expiries).await?;
-                let posted = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Posted(_))).count();
-                expired = expired.saturating_add(posted);
+            match self.expire_holds_of(db, clock, shard).await {
+                Ok(posted) => expired = expired.saturating_add(posted),
+                // The other shards' holds are over all the same.
+                Err(error) => failed = Err(error),
+            }
+        }
+        failed.map(|()| expired)
+    }
+
+    async fn expire_holds_of(&self, db: &Db, clock: &Clock, shard: i32) -> Result<usize, SweepError> {
+        let mut expired: usize = 0;
+        for due in system::due_holds(db, shard, clock.now()).await? {
+            let ctx = Ctx {
+                scope: due.scope,
+                // The ledger does the same in both; an expiry has no other effect.
+                mode: Mode::Live,
+                actor: Actor::System("hold_expiry"),
+                request_id: "hold_expiry".into(),
+                clock: EnvironmentClock::new(clock.clone(), due.offset),
+            };
+            let expiries = due.holds.into_iter().map(|hold| movements::Expiry { hold }.into()).collect();
+            for outcome in self.post(&ctx, expiries).await? {
+                match outcome {
+                    Outcome::Posted(_) => expired = expired.saturating_add(1),
+                    // Another sweep or the holder was quicker, or the clock was moved back: the next sweep sees.
+                    Outcome::Replayed(_) => {}
+                    Outcome::Rejected(rejection) if has_ended(rejection.reason) => {}
+                    Outcome::Rejected(rejection) => {
+                        tracing::error!(scope = %due.scope.id, reason = rejection.reason.code(), "a hold cannot expire");
+                    }
+                }
             }
         }
         Ok(expired)
     }
+}
+
+/// Whether an expiry was refused because there is nothing to expire (yet).
+fn has_ended(reason: Reason) -> bool {
+    use Reason::{HoldAlreadyCaptured, HoldAlreadyVoided, HoldExpired, HoldNotExpired};
+    matches!(reason, HoldAlreadyCaptured | HoldAlreadyVoided | HoldExpired | HoldNotExpired)
 }
 
 /// Why a sweep stopped.

@@ -123,7 +123,7 @@ reasons! {
     /// The hold's time is over.
     HoldExpired = 12 "hold_expired" true;
     /// Expiry of a hold whose time is not over.
-    HoldNotExpired = 13 "hold_not_expired" true;
+    HoldNotExpired = 13 "hold_not_expired" false;
     /// More than is held.
     CaptureExceedsHold = 14 "capture_exceeds_hold" true;
     /// No posted transfer has this id.

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use tenants::id::{AccountId, TransferId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::{
@@ -40,6 +40,8 @@ pub struct Command {
     pub call: Call,
     /// Where the answer goes.
     pub reply: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
+    /// Its room among what waits; given back when the writer takes it.
+    pub room: Option<OwnedSemaphorePermit>,
 }
 
 /// How often a batch is tried again before its callers are told.

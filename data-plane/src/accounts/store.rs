@@ -22,7 +22,7 @@ use tenants::id::{AccountId, PartyId, TransferId};
 use super::model::{Order, Owner, Reason, ReasonCode, Record, Standing};
 
 /// Makes the tables. An account's row is not deleted; its moves, its blocks and their releases are never changed.
-pub const MIGRATION: Migration = Migration::new("m0120_accounts", || {
+pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
     vec![
         Table::of_environment("account")
             .column(uuid("id"))

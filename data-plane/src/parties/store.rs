@@ -21,6 +21,7 @@ use sea_orm_migration::schema::{
     big_integer, binary, binary_null, string, string_null, timestamp_with_time_zone, uuid,
 };
 use tenants::{id::PartyId, profile::Person};
+use uuid::Uuid;
 
 use super::{
     Error,
@@ -138,6 +139,11 @@ fn identifier_field(code: &str) -> String {
     format!("party.identifier.{code}")
 }
 
+/// A field of one row, to which its sealed value is bound: what is sealed for one party does not open as another's.
+fn of_row(field: &str, row: Uuid) -> String {
+    format!("{field}/{}", row.simple())
+}
+
 /// The store of one environment's parties, inside one transaction.
 pub struct Parties<'a> {
     tx: &'a Tx,
@@ -197,21 +203,22 @@ impl<'a> Parties<'a> {
 
     fn row(&self, party: &Party) -> Result<party::ActiveModel, KeyError> {
         let known = &party.particulars;
-        let (email, email_index) = self.contact(EMAIL, known.email.as_ref())?;
-        let (phone, phone_index) = self.contact(PHONE, known.phone.as_ref())?;
+        let id = party.id.uuid();
+        let (email, email_index) = self.contact(EMAIL, id, known.email.as_ref())?;
+        let (phone, phone_index) = self.contact(PHONE, id, known.phone.as_ref())?;
         Ok(party::ActiveModel {
             shard_id: Set(self.scope.shard),
             environment_id: Set(self.scope.id),
-            id: Set(party.id.uuid()),
+            id: Set(id),
             person: Set(person_text(known.name.person()).to_owned()),
             external_id: Set(known.external_id.clone()),
-            name: Set(self.keys.seal(&self.scope, NAME, &known.name)?),
-            born_on: Set(self.sealed(BORN_ON, known.born_on.as_ref())?),
+            name: Set(self.keys.seal(&self.scope, &of_row(NAME, id), &known.name)?),
+            born_on: Set(self.sealed(BORN_ON, id, known.born_on.as_ref())?),
             email: Set(email),
             email_index: Set(email_index),
             phone: Set(phone),
             phone_index: Set(phone_index),
-            address: Set(self.sealed(ADDRESS, known.address.as_ref())?),
+            address: Set(self.sealed(ADDRESS, id, known.address.as_ref())?),
             version: Set(party.version),
             created_at: Set(party.created_at),
             updated_at: Set(party.updated_at),
@@ -225,7 +232,7 @@ impl<'a> Parties<'a> {
             environment_id: Set(self.scope.id),
             party_id: Set(party.uuid()),
             code: Set(one.code.clone()),
-            value: Set(self.keys.seal(&self.scope, &field, &one.value)?),
+            value: Set(self.keys.seal(&self.scope, &of_row(&field, party.uuid()), &one.value)?),
             value_index: Set(self.keys.blind(&self.scope, &field, &one.value)),
         })
     }
@@ -233,26 +240,29 @@ impl<'a> Parties<'a> {
     fn sealed<T: serde::Serialize>(
         &self,
         field: &str,
+        row: Uuid,
         value: Option<&T>,
     ) -> Result<Option<Sealed<T>>, KeyError> {
-        value.map(|value| self.keys.seal(&self.scope, field, value)).transpose()
+        value.map(|value| self.keys.seal(&self.scope, &of_row(field, row), value)).transpose()
     }
 
     fn contact(
         &self,
         field: &str,
+        row: Uuid,
         value: Option<&String>,
     ) -> Result<(Option<Sealed<String>>, Option<BlindIndex>), KeyError> {
         let index = value.map(|value| self.keys.blind(&self.scope, field, value));
-        Ok((self.sealed(field, value)?, index))
+        Ok((self.sealed(field, row, value)?, index))
     }
 
     /// Writes contacts, version and time of `party`, if its row still has the version `before`.
     pub async fn update_contacts(&self, party: &Party, before: i64) -> Result<bool, Error> {
         let known = &party.particulars;
-        let (email, email_index) = self.contact(EMAIL, known.email.as_ref())?;
-        let (phone, phone_index) = self.contact(PHONE, known.phone.as_ref())?;
-        let address = self.sealed(ADDRESS, known.address.as_ref())?;
+        let id = party.id.uuid();
+        let (email, email_index) = self.contact(EMAIL, id, known.email.as_ref())?;
+        let (phone, phone_index) = self.contact(PHONE, id, known.phone.as_ref())?;
+        let address = self.sealed(ADDRESS, id, known.address.as_ref())?;
         let updated = party::Entity::update_many()
             .col_expr(Column::Email, Expr::val(email))
             .col_expr(Column::EmailIndex, Expr::val(email_index))
@@ -323,7 +333,7 @@ impl<'a> Parties<'a> {
 
     /// The parties of these rows, in their order.
     async fn open(&self, rows: Vec<party::Model>) -> Result<Vec<Party>, Error> {
-        let mut identifiers = BTreeMap::<uuid::Uuid, Vec<Identifier>>::new();
+        let mut identifiers = BTreeMap::<Uuid, Vec<Identifier>>::new();
         if !rows.is_empty() {
             let found = identifier::Entity::find()
                 .filter(identifier::Column::ShardId.eq(self.scope.shard))
@@ -333,7 +343,8 @@ impl<'a> Parties<'a> {
                 .all(&**self.tx)
                 .await?;
             for row in found {
-                let value = self.keys.open(&self.scope, &identifier_field(&row.code), &row.value)?;
+                let field = of_row(&identifier_field(&row.code), row.party_id);
+                let value = self.keys.open(&self.scope, &field, &row.value)?;
                 identifiers.entry(row.party_id).or_default().push(Identifier { code: row.code, value });
             }
         }
@@ -342,12 +353,12 @@ impl<'a> Parties<'a> {
                 id: PartyId::from_uuid(row.id),
                 particulars: Particulars {
                     external_id: row.external_id,
-                    name: self.keys.open(&self.scope, NAME, &row.name)?,
-                    born_on: self.opened(BORN_ON, row.born_on.as_ref())?,
+                    name: self.keys.open(&self.scope, &of_row(NAME, row.id), &row.name)?,
+                    born_on: self.opened(BORN_ON, row.id, row.born_on.as_ref())?,
                     identifiers: identifiers.remove(&row.id).unwrap_or_default(),
-                    email: self.opened(EMAIL, row.email.as_ref())?,
-                    phone: self.opened(PHONE, row.phone.as_ref())?,
-                    address: self.opened(ADDRESS, row.address.as_ref())?,
+                    email: self.opened(EMAIL, row.id, row.email.as_ref())?,
+                    phone: self.opened(PHONE, row.id, row.phone.as_ref())?,
+                    address: self.opened(ADDRESS, row.id, row.address.as_ref())?,
                 },
                 version: row.version,
                 created_at: row.created_at,
@@ -360,9 +371,10 @@ impl<'a> Parties<'a> {
     fn opened<T: serde::de::DeserializeOwned>(
         &self,
         field: &str,
+        row: Uuid,
         value: Option<&Sealed<T>>,
     ) -> Result<Option<T>, KeyError> {
-        value.map(|value| self.keys.open(&self.scope, field, value)).transpose()
+        value.map(|value| self.keys.open(&self.scope, &of_row(field, row), value)).transpose()
     }
 }
 

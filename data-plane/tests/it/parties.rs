@@ -308,6 +308,20 @@ const ZACARIAS: &str = "external_id,type,given_names,family_names,identifiers,em
 
 /// Looks at every column of every row, as text and as hexadecimal digits.
 #[tokio::test]
+async fn a_name_moved_to_another_row_does_not_open() {
+    for cell in Cell::both().await {
+        let one = create(&cell, "k1", &ana()).await.ok(201);
+        let other = json!({"type": "legal", "legal_name": "Panadería Lupita"});
+        create(&cell, "k2", &other).await.ok(201);
+        let swap = "UPDATE party SET name = (SELECT name FROM party WHERE person = 'legal') WHERE person = 'natural'";
+        cell.root().await.execute_unprepared(swap).await.unwrap();
+        let path = format!("/v1/parties/{}", one["id"].as_str().unwrap());
+        let problem = cell.get(&path).token(&cell.token).send().await.is_problem("internal", "a moved name");
+        assert!(!problem.to_string().contains("Lupita"), "{problem}");
+    }
+}
+
+#[tokio::test]
 async fn the_database_holds_no_personal_data_in_plain_text() {
     for cell in Cell::both().await {
         create(&cell, "k", &ana()).await.ok(201);

@@ -57,7 +57,8 @@ BEGIN
 
     IF debit.id IS NULL OR credit.id IS NULL THEN RETURN 'account_not_found'; END IF;
     IF debit.currency <> p_currency OR credit.currency <> p_currency THEN RETURN 'currency_mismatch'; END IF;
-    IF debit.state <> 0 OR credit.state = 2 THEN RETURN 'account_state'; END IF;
+    -- Open, or frozen on the other side.
+    IF debit.state NOT IN (0, 2) OR credit.state NOT IN (0, 1) THEN RETURN 'account_state'; END IF;
     effective := greatest(now_at, debit.last_effective_at, credit.last_effective_at);
 
     -- All accounts of the measurement are liabilities: they grow by credits.

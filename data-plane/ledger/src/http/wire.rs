@@ -50,7 +50,7 @@ impl From<Type> for Kind {
 }))]
 pub(super) struct NewTransfer {
     /// Chosen by the caller, fresh for every transfer; else the `Idempotency-Key` stands for one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "chosen")]
     pub id: Option<TransferId>,
     pub r#type: Type,
     pub debit_account_id: AccountId,
@@ -164,7 +164,7 @@ impl<'a> From<&'a Posted> for Shown<'a> {
 }))]
 pub(super) struct NewHold {
     /// Chosen by the caller, fresh for every hold; else the `Idempotency-Key` stands for one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "chosen")]
     pub id: Option<TransferId>,
     pub debit_account_id: AccountId,
     pub credit_account_id: AccountId,
@@ -243,7 +243,7 @@ impl From<Hold> for ShownHold {
 #[schema(as = NewCapture, example = json!({"amount": {"amount": 9900, "currency": "MXN"}}))]
 pub(super) struct NewCapture {
     /// Chosen by the caller; else the `Idempotency-Key` stands for one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "chosen")]
     pub id: Option<TransferId>,
     /// At most what is held, the rest is released; all of it, if it is left out.
     #[serde(default)]
@@ -260,7 +260,7 @@ pub(super) struct NewCapture {
 #[schema(as = NewMovement, example = json!({"reference": "Charged twice"}))]
 pub(super) struct NewMovement {
     /// Chosen by the caller; else the `Idempotency-Key` stands for one.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "chosen")]
     pub id: Option<TransferId>,
     /// The caller's own text.
     #[serde(default, deserialize_with = "reference")]
@@ -277,6 +277,14 @@ pub(super) fn instant<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Opti
         Some(kept) if (1..=9999).contains(&kept.year()) => Ok(Some(kept)),
         _ => Err(D::Error::custom("the year has four digits")),
     }
+}
+
+/// An id that a caller may choose. The ledger's flows and keys stand for ids of UUID version 8, which anybody could
+/// compute and use up before them; the nil id stands for none.
+fn chosen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TransferId>, D::Error> {
+    let id = Option::<TransferId>::deserialize(deserializer)?;
+    let reserved = |id: TransferId| id.uuid().is_nil() || id.uuid().get_version_num() == 8;
+    if id.is_some_and(reserved) { Err(D::Error::custom("this id is reserved")) } else { Ok(id) }
 }
 
 /// A text that every database can keep and a statement can print: one line, bounded.

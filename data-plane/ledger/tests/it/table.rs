@@ -274,8 +274,8 @@ tables! {
         expiry e0 h4 -> hold_not_expired
         tick 60
         capture c4 h4 -> hold_expired
-        expiry e1 h4 -> posted
-        expiry e1 h4 -> replayed
+        expiry e0 h4 -> posted
+        expiry e0 h4 -> replayed
         void v4 h4 -> hold_expired
         balance ana 850 0 850
         capture c5 nothing -> hold_not_found

@@ -209,3 +209,28 @@ async fn holds_expire_by_their_environments_clock_once() {
         world.check_books().await;
     }
 }
+
+#[tokio::test]
+async fn what_waits_is_bounded_in_transfers() {
+    let world = World::on(platform::testing::TestDb::sqlite(crate::world::migrations).await).await;
+    let ctx = ctx(&world);
+    let ledger = Ledger::start(world.db.db(), 2, &Clock::system()).await.unwrap();
+    // Whoever has the file's one write transaction stops the writer.
+    let stopper = world.db.begin(world.scope).await.unwrap();
+    let mut calls = tokio::task::JoinSet::new();
+    for call in 0..20_u128 {
+        let (ledger, ctx) = (ledger.clone(), ctx.clone());
+        calls.spawn(async move {
+            let transfers = (0..8_000_u128).map(|number| {
+                let id = transfer_id(call * 10_000 + number + 1);
+                PlainTransfer { id, debit: account_id(1), credit: account_id(2), money: mxn(1) }.into()
+            });
+            ledger.post(&ctx, transfers.collect()).await
+        });
+    }
+    // One batch is with the writer and sixteen wait; no other call can end while the writer stands.
+    let first = calls.join_next().await.unwrap().unwrap();
+    assert_eq!(first, Err(ledger::writer::Unavailable::Overloaded));
+    calls.abort_all();
+    drop(stopper);
+}

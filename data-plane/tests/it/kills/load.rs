@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tenants::id::TransferId;
 use tokio::{sync::watch, task::JoinSet};
-use uuid::Uuid;
 
 use super::{
     history::{OPENING, Op, Span},
@@ -218,8 +217,8 @@ impl Client {
 
     /// An id of this client's choice for every second movement; the others have a key only.
     fn identify(&mut self, body: &mut Value) -> String {
-        let bits: u128 = self.random.random();
-        let id = TransferId::from_uuid(Uuid::from_u128(bits)).to_string();
+        let random = uuid::Builder::from_random_bytes(self.random.random());
+        let id = TransferId::from_uuid(random.into_uuid()).to_string();
         if self.random.random() {
             body["id"] = json!(id);
         }

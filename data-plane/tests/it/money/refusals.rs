@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
+use ledger::transfer::derived_id;
 use tenants::money::MAX_AMOUNT;
 
 use super::*;
@@ -45,6 +46,9 @@ fn wrong() -> Vec<(Value, &'static str, &'static str)> {
         (json!({"reference": ""}), "invalid_field", "/reference"),
         (json!({"id": "trf_1"}), "invalid_field", "/id"),
         (json!({"id": account(1)}), "invalid_field", "/id"),
+        // What stands for no id, and the ids that the ledger derives: the expiry of a hold must stay free for it.
+        (json!({"id": TransferId::from_uuid(Uuid::nil())}), "invalid_field", "/id"),
+        (json!({"id": derived_id(Uuid::from_u128(7), "expiry")}), "invalid_field", "/id"),
         (json!({"colour": "red"}), "invalid_field", "/colour"),
     ]
 }

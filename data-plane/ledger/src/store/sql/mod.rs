@@ -6,12 +6,13 @@
 mod decode;
 mod rows;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use platform::db::{Backend, Db, Tx, is_conflict, is_unavailable};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tenants::id::{AccountId, TransferId};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::rows::Rows;
@@ -57,6 +58,13 @@ fn before_commit(error: DbErr) -> StoreError {
     }
 }
 
+/// How long one statement may take. A database that has gone without a word would keep the writer for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn within<T>(statement: impl Future<Output = T>) -> Result<T, StoreError> {
+    timeout(PATIENCE, statement).await.map_err(|late| StoreError::Retry(late.into()))
+}
+
 fn unexpected(what: &str) -> StoreError {
     StoreError::Failed(what.to_owned().into())
 }
@@ -82,17 +90,19 @@ impl Store for SqlStore {
     type Tx = SqlTx;
 
     async fn begin(&self) -> Result<SqlTx, StoreError> {
-        let tx = self.0.begin_ledger().await.map_err(before_commit)?;
+        let tx = within(self.0.begin_ledger()).await?.map_err(before_commit)?;
         Ok(SqlTx { tx, writes: Vec::new() })
     }
 
     async fn batch_hash(&self, shard: i32, batch: i64) -> Result<Option<Hash>, StoreError> {
-        let tx = self.begin().await?.tx;
+        let mut tx = self.begin().await?;
+        // A commit that still hangs has the head row: whoever gets it knows that the commit has ended.
+        tx.lock_head(shard).await?;
         let sql = "SELECT hash FROM ledger_batch WHERE shard_id = $1 AND batch = $2";
-        let statement =
-            Statement::from_sql_and_values(tx.get_database_backend(), sql, [shard.into(), batch.into()]);
-        let Some(row) = tx.query_one_raw(statement).await.map_err(before_commit)? else { return Ok(None) };
-        let hash: Vec<u8> = row.try_get_by_index(0).map_err(before_commit)?;
+        let read = |row: &sea_orm::QueryResult| row.try_get_by_index::<Vec<u8>>(0);
+        let Some(hash) = tx.query(tx.one(sql, [shard.into(), batch.into()]), read).await?.pop() else {
+            return Ok(None);
+        };
         hash.try_into().map(Some).map_err(|_| unexpected("a hash is not 32 bytes"))
     }
 }
@@ -111,7 +121,7 @@ impl SqlTx {
     }
 
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
-        Ok(self.tx.execute_raw(statement).await.map_err(before_commit)?.rows_affected())
+        Ok(within(self.tx.execute_raw(statement)).await?.map_err(before_commit)?.rows_affected())
     }
 
     async fn query<T>(
@@ -119,7 +129,7 @@ impl SqlTx {
         statement: Statement,
         read: impl Fn(&sea_orm::QueryResult) -> Result<T, DbErr>,
     ) -> Result<Vec<T>, StoreError> {
-        let rows = self.tx.query_all_raw(statement).await.map_err(before_commit)?;
+        let rows = within(self.tx.query_all_raw(statement)).await?.map_err(before_commit)?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(before_commit)
     }
 
@@ -433,13 +443,12 @@ impl StoreTx for SqlTx {
         if !self.writes.is_empty() {
             return Err(unexpected("a batch without its batch row"));
         }
-        self.tx.commit().await.map_err(|error| {
-            if is_conflict(&error) {
-                StoreError::Retry(error.into())
-            } else {
-                StoreError::Unknown(error.into())
-            }
-        })
+        match timeout(PATIENCE, self.tx.commit()).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if is_conflict(&error) => Err(StoreError::Retry(error.into())),
+            Ok(Err(error)) => Err(StoreError::Unknown(error.into())),
+            Err(late) => Err(StoreError::Unknown(late.into())),
+        }
     }
 }
 

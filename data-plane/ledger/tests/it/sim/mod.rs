@@ -156,7 +156,7 @@ async fn attempt(clients: &Clients, call: &Call, mut rng: SmallRng) -> Option<Ve
         clients.asked.lock().unwrap().insert(transfer.id.uuid(), transfer.clone());
     }
     let (reply, answer) = oneshot::channel();
-    writer.send(Command { call: call.clone(), reply }).await.ok()?;
+    writer.send(Command { call: call.clone(), reply, room: None }).await.ok()?;
     let outcomes = answer.await.ok()?.ok()?;
     for (transfer, outcome) in call.transfers.iter().zip(&outcomes) {
         let answer = match outcome {

@@ -2,7 +2,7 @@
 //!
 //! `TestDb::postgres` clones a template that holds the migrated schema. The cluster beneath is shared by all test
 //! processes of the machine: the first starts it, it stops itself ten minutes after the last use. If
-//! `TAMBO_TEST_POSTGRES_URL` is set (the superuser's URL of a throw-away cluster), that one is used.
+//! `TEST_POSTGRES_URL` is set (the superuser's URL of a throw-away cluster), that one is used.
 
 pub mod http;
 mod shared;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::db::cluster::{Installation, free_port, url, wait_until_ready};
 
 /// The superuser's URL of the throw-away cluster to use instead of our own.
-const VARIABLE: &str = "TAMBO_TEST_POSTGRES_URL";
+const VARIABLE: &str = "TEST_POSTGRES_URL";
 
 /// Runs the server given as arguments and ends it, and its folder `$0`, once the file `used` in it is ten minutes old.
 /// The server's pid is its child's, so the shell only supervises.

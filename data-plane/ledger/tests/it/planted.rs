@@ -74,7 +74,7 @@ fn full_every_planted_fault_is_found() {
         apply(folder.path(), &patch, &[]);
         let (passed, said) = seeds(&name);
         assert!(!passed, "{name} is not found");
-        let seed = said.split("TAMBO_SEED=").nth(1).and_then(|rest| rest.split_whitespace().next());
+        let seed = said.split("TEST_SEED=").nth(1).and_then(|rest| rest.split_whitespace().next());
         eprintln!("{name}: found by seed {}", seed.unwrap());
         apply(folder.path(), &patch, &["--reverse"]);
     }

@@ -402,7 +402,7 @@ fn chain_of(rows: &Rows) {
 fn seeds(range: std::ops::Range<u64>) {
     for seed in range {
         if let Err(panic) = std::panic::catch_unwind(|| simulate(seed)) {
-            eprintln!("seed {seed} fails; run it alone with TAMBO_SEED={seed}");
+            eprintln!("seed {seed} fails; run it alone with TEST_SEED={seed}");
             std::panic::resume_unwind(panic);
         }
     }
@@ -411,7 +411,7 @@ fn seeds(range: std::ops::Range<u64>) {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "one seed alone, for who looks into it")]
 fn two_hundred_seeds_of_faults_leave_the_books_right() {
-    match std::env::var("TAMBO_SEED") {
+    match std::env::var("TEST_SEED") {
         Ok(seed) => seeds(seed.parse().unwrap()..seed.parse::<u64>().unwrap() + 1),
         Err(_) => seeds(0..200),
     }

@@ -400,27 +400,34 @@ pub struct TrialBalanceLine {
     pub accounts: u64,
 }
 
-/// Sums per currency. Reads every account of the environment.
+/// Sums per currency, made by the database from every account of the environment.
 ///
 /// # Errors
 /// As the database says.
 pub async fn trial_balance(tx: &Tx, scope: Scope) -> Result<Vec<TrialBalanceLine>, DbErr> {
-    let sql =
-        format!("SELECT {ACCOUNT} FROM ledger_account AS t WHERE t.shard_id = $1 AND t.environment_id = $2");
+    // SQLite's sums have 64 bits, so the high and the low 32 bits are summed apart.
+    let halves = |column: &str| {
+        format!("CAST(sum(t.{column} / 4294967296) AS bigint), CAST(sum(t.{column} % 4294967296) AS bigint)")
+    };
+    let sql = format!(
+        "SELECT t.currency, count(*), {}, {} FROM ledger_account AS t \
+         WHERE t.shard_id = $1 AND t.environment_id = $2 GROUP BY t.currency",
+        halves("debits_posted"),
+        halves("credits_posted")
+    );
     let values: [Value; 2] = [scope.shard.into(), scope.id.into()];
-    let mut lines = std::collections::BTreeMap::<Currency, TrialBalanceLine>::new();
+    let mut lines = Vec::new();
     for row in tx.query_all_raw(statement(tx, &sql, values)).await? {
-        let account = sql::account(&row)?.1;
-        let currency = account.currency;
-        let line = lines.entry(currency).or_insert(TrialBalanceLine {
-            currency,
-            debits: 0,
-            credits: 0,
-            accounts: 0,
+        let number = |index: usize| row.try_get_by_index::<i64>(index);
+        let whole =
+            |high: i64, low: i64| i128::from(high).saturating_mul(1 << 32).saturating_add(i128::from(low));
+        lines.push(TrialBalanceLine {
+            currency: sql::currency(&row, 0)?,
+            debits: whole(number(2)?, number(3)?),
+            credits: whole(number(4)?, number(5)?),
+            accounts: u64::try_from(number(1)?).unwrap_or_default(),
         });
-        line.debits = line.debits.saturating_add(account.debits_posted.into());
-        line.credits = line.credits.saturating_add(account.credits_posted.into());
-        line.accounts = line.accounts.saturating_add(1);
     }
-    Ok(lines.into_values().collect())
+    lines.sort_unstable_by_key(|line| line.currency);
+    Ok(lines)
 }

@@ -122,7 +122,8 @@ struct NewWire {
     /// Your own id, unique in the environment.
     #[schema(min_length = 1, max_length = 120)]
     external_id: Option<String>,
-    /// Your own pairs of text: at most 50, keys of at most 60 and values of at most 500 characters. Never searched.
+    /// Your own pairs of text: at most 50, keys of at most 60 and values of at most 500 characters, no control characters.
+    /// Never searched.
     #[serde(default)]
     #[schema(required = false)]
     metadata: Metadata,
@@ -147,7 +148,8 @@ struct NewInternalWire {
     /// Your own id, unique in the environment.
     #[schema(min_length = 1, max_length = 120)]
     external_id: Option<String>,
-    /// Your own pairs of text: at most 50, keys of at most 60 and values of at most 500 characters. Never searched.
+    /// Your own pairs of text: at most 50, keys of at most 60 and values of at most 500 characters, no control characters.
+    /// Never searched.
     #[serde(default)]
     #[schema(required = false)]
     metadata: Metadata,
@@ -360,8 +362,8 @@ struct FreezeWire {
 
 /// Keeps debits, credits or both off an account.
 ///
-/// On an account that is frozen in another direction the new freeze takes the place of the old one, without a moment
-/// between them.
+/// A freeze only widens: on an account that is frozen in the other direction it freezes both, and one that adds nothing is
+/// refused with `account_state`. What is frozen is released by an unfreeze alone.
 #[utoipa::path(post, path = "/v1/accounts/{id}/freezes", operation_id = "account_freeze", tag = "accounts",
     params(("id" = AccountId, Path)), request_body = FreezeWire,
     responses((status = 200, description = "The account is frozen", body = Wire)))]

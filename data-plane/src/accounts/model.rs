@@ -117,7 +117,7 @@ impl Direction {
 /// Which way an account's state is to move.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Move {
-    /// Some postings are kept off, from now on exactly these.
+    /// Some postings are kept off, beside those that are already.
     Freeze(Direction),
     /// A freeze is lifted.
     Unfreeze,
@@ -130,7 +130,10 @@ impl Move {
     pub fn to(self, from: State) -> Option<State> {
         match (self, Standing::of(from)) {
             (Self::Freeze(direction), Standing::Open | Standing::Frozen) => {
-                Some(direction.state()).filter(|to| *to != from)
+                // A freeze only widens; what is frozen is released by nothing but an unfreeze.
+                let asked = direction.state();
+                let to = if from == State::Open || from == asked { asked } else { State::Frozen };
+                Some(to).filter(|to| *to != from)
             }
             (Self::Unfreeze, Standing::Frozen) => Some(State::Open),
             (Self::Close, Standing::Open) => Some(State::Closed),
@@ -294,7 +297,8 @@ impl Draft {
             flaws.push(Flaw("/metadata".to_owned()));
         }
         for (key, value) in self.metadata.iter().take(MAX_METADATA) {
-            if !fits(key, MAX_METADATA_KEY) || value.chars().count() > MAX_METADATA_VALUE {
+            let bad = value.chars().count() > MAX_METADATA_VALUE || value.chars().any(char::is_control);
+            if bad || !fits(key, MAX_METADATA_KEY) {
                 flaws.push(Flaw(format!("/metadata/{}", key.replace('~', "~0").replace('/', "~1"))));
             }
         }
@@ -373,6 +377,10 @@ mod tests {
         assert_eq!(one("a/b", MAX_METADATA_VALUE), Vec::<String>::new());
         assert_eq!(one("a/b", MAX_METADATA_VALUE + 1), ["/metadata/a~1b"]);
         assert_eq!(one("", 1), ["/metadata/"]);
+        for bad in ["a\0b", "a\u{1b}b", "a\nb"] {
+            let metadata = Metadata::from([("k".to_owned(), bad.to_owned())]);
+            assert_eq!(flaws(&Draft { metadata, ..draft() }), ["/metadata/k"], "{bad:?}");
+        }
     }
 
     #[test]
@@ -387,10 +395,8 @@ mod tests {
         let freeze = |direction| leads(Move::Freeze(direction));
         let to = Some;
         // From open, debits frozen, credits frozen, frozen, closed.
-        let debits = to(DebitsFrozen);
-        assert_eq!(freeze(Direction::Debit), [debits, None, debits, debits, None]);
-        let credits = to(CreditsFrozen);
-        assert_eq!(freeze(Direction::Credit), [credits, credits, None, credits, None]);
+        assert_eq!(freeze(Direction::Debit), [to(DebitsFrozen), None, to(Frozen), None, None]);
+        assert_eq!(freeze(Direction::Credit), [to(CreditsFrozen), to(Frozen), None, None, None]);
         assert_eq!(freeze(Direction::All), [to(Frozen), to(Frozen), to(Frozen), None, None]);
         assert_eq!(leads(Move::Unfreeze), [None, to(Open), to(Open), to(Open), None]);
         assert_eq!(leads(Move::Close), [to(Closed), None, None, None, None]);

@@ -21,7 +21,8 @@ use super::{
 
 /// The kind of work; its key is the payment's id.
 pub const KIND: &str = "payment.advance";
-/// How long to wait for a ledger that cannot answer. That is no fault of the payment and never makes it a dead letter.
+/// How long to wait for a ledger or a database that cannot answer. That is no fault of the payment and never makes it a
+/// dead letter.
 const PAUSE: TimeDelta = TimeDelta::seconds(2);
 
 /// Gives the work of payments to `runner`.
@@ -40,12 +41,26 @@ async fn run(db: &Db, ledger: &Ledger, clock: &Clock, item: &WorkItem) -> Result
         Err(Stopped::Unknown) => Err(Retry::never("there is no such payment")),
         Err(Stopped::Ledger(error)) => {
             tracing::warn!(payment = %id, %error, "a payment waits for the ledger");
-            let now = clock.now();
-            let run_at = now.checked_add_signed(PAUSE).unwrap_or(now);
-            Ok(Done::Next { step: "wait".to_owned(), run_at })
+            Ok(wait(&clock))
+        }
+        Err(Stopped::Database(error)) if passes(&error) => {
+            tracing::warn!(payment = %id, %error, "a payment waits for the database");
+            Ok(wait(&clock))
         }
         Err(Stopped::Database(error)) => Err(error.into()),
     }
+}
+
+/// Another run after the pause; no attempt is spent.
+fn wait(clock: &EnvironmentClock) -> Done {
+    let now = clock.now();
+    let run_at = now.checked_add_signed(PAUSE).unwrap_or(now);
+    Done::Next { step: "wait".to_owned(), run_at }
+}
+
+/// Whether the same statement may succeed later, whatever the payment is.
+fn passes(error: &DbErr) -> bool {
+    db::is_conflict(error) || db::is_unavailable(error) || matches!(error, DbErr::Conn(_))
 }
 
 /// Why a run ended before the payment did.

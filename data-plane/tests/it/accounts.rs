@@ -11,6 +11,7 @@ use ledger::{
 };
 use platform::{
     ctx::{Actor, Ctx, EnvironmentClock, Scope},
+    db::Backend,
     testing::http::Answer,
 };
 use serde_json::{Value, json};
@@ -292,12 +293,27 @@ async fn a_freeze_is_of_debits_of_credits_or_of_both() {
         let (account, cash) = funded(&cell, 1_000).await;
         let at = path(&account, "/freezes");
         let reason = json!({"code": "compliance", "detail": null});
-        for (direction, out, into) in [("credit", true, false), ("all", false, false), ("debit", false, true)]
-        {
-            let body = json!({"direction": direction, "reason": reason});
+        // Each after the one before it, or after an unfreeze: a freeze only adds to what is frozen.
+        for (first, asked, direction, out, into) in [
+            (true, "credit", "credit", true, false),
+            (false, "debit", "all", false, false),
+            (true, "debit", "debit", false, true),
+            (false, "credit", "all", false, false),
+            (true, "all", "all", false, false),
+        ] {
+            let state = cell.read(&path(&account, "")).await["state"].clone();
+            if first && state == "frozen" {
+                cell.act(&path(&account, "/unfreezes"), &because("resolved")).await.ok(200);
+            }
+            let body = json!({"direction": asked, "reason": reason});
             let frozen = cell.act(&at, &body).await.ok(200);
             assert_eq!((&frozen["state"], &frozen["frozen"]), (&json!("frozen"), &json!(direction)));
-            cell.act(&at, &body).await.is_problem("account_state", "the same freeze again");
+            for other in ["debit", "credit", "all"] {
+                if other == direction || direction == "all" {
+                    let body = json!({"direction": other, "reason": reason});
+                    cell.act(&at, &body).await.is_problem("account_state", "a freeze that adds nothing");
+                }
+            }
             let paid = Withdrawal { id: fresh(), debit: id(&account), credit: id(&cash), money: pesos(1) };
             let paid = refusal(&cell.post_direct(paid).await);
             assert_eq!(paid, (!out).then_some(Reason::DebitAccountFrozen), "{direction}");
@@ -419,4 +435,29 @@ async fn money_moves_between_customers_only_while_both_are_open() {
     let balance = cell.read(&path(&beto, "")).await["balance"]["available"].clone();
     assert_eq!(balance, json!({"amount": 200, "currency": "MXN"}));
     assert_eq!(refusal(&cell.post_direct(pay(301)).await), Some(Reason::InsufficientFunds));
+}
+
+#[tokio::test]
+async fn what_the_database_cannot_hold_is_the_callers_fault() {
+    for cell in Cell::both().await {
+        let party = cell.customer().await["party_id"].clone();
+        for value in ["a\0b", "a\u{7}b"] {
+            let body = json!({"party_id": party, "metadata": {"note": value}});
+            let problem = cell.act("/v1/accounts", &body).await.is_problem("invalid_field", value);
+            assert_eq!(problem["errors"][0]["pointer"], "/metadata/note");
+        }
+        for query in [
+            "accounts?external_id=%00",
+            "accounts?opened_from_at=-9999-01-01T00:00:00Z",
+            "parties?external_id=%00",
+            "payments?external_id=%00",
+        ] {
+            let answer = cell.get(&format!("/v1/{query}")).token(&cell.token).send().await;
+            // SQLite can compare with it, and finds nothing or everything.
+            match cell.app.db.backend() {
+                Backend::Sqlite => drop(answer.ok(200)),
+                Backend::Postgres => drop(answer.is_problem("invalid_parameter", query)),
+            }
+        }
+    }
 }

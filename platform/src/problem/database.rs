@@ -5,12 +5,14 @@ use crate::db;
 use sea_orm::DbErr;
 
 impl From<DbErr> for Problem {
-    /// Unreachable, busy and full are told apart, since the caller's remedy differs; all else is `internal`.
+    /// Unreachable, busy, full and values that the database cannot hold are told apart, since the caller's remedy differs;
+    /// all else is `internal`.
     fn from(error: DbErr) -> Self {
         let code = match kind(&error) {
             Kind::Unavailable => return Self::new(&codes::DATABASE_UNAVAILABLE).retry_after(1).cause(error),
             Kind::Busy => return Self::new(&codes::DATABASE_BUSY).retry_after(1).cause(error),
             Kind::Full => return Self::new(&codes::STORAGE_FULL).retry_after(60).cause(error),
+            Kind::Value => &codes::INVALID_PARAMETER,
             Kind::Other => &codes::INTERNAL,
         };
         Self::new(code).cause(error)
@@ -22,6 +24,7 @@ enum Kind {
     Unavailable,
     Busy,
     Full,
+    Value,
     Other,
 }
 
@@ -33,9 +36,17 @@ fn kind(error: &DbErr) -> Kind {
         Kind::Busy
     } else if db::is_unavailable(error) {
         Kind::Unavailable
+    } else if is_foreign(&state) {
+        Kind::Value
     } else {
         Kind::Other
     }
+}
+
+/// PostgreSQL has no such value: NUL in a text, an instant outside its years. Such a value can only come from the caller.
+/// The rest of class 22, such as an overflow in arithmetic, would be a fault of ours.
+fn is_foreign(state: &str) -> bool {
+    matches!(state, "22007" | "22008" | "22021" | "22P05")
 }
 
 /// SQLITE_FULL, in its primary or an extended form; a SQLSTATE has five characters.
@@ -51,6 +62,12 @@ mod tests {
     fn a_full_disk_is_told_from_others() {
         assert!(sqlite_full("13") && sqlite_full("269"));
         assert!(!sqlite_full("53100") && !sqlite_full("5") && !sqlite_full("") && !sqlite_full("40013"));
+    }
+
+    #[test]
+    fn values_of_callers_are_told_from_our_arithmetic() {
+        assert!(is_foreign("22021") && is_foreign("22008"));
+        assert!(!is_foreign("22003") && !is_foreign("22012") && !is_foreign("23505") && !is_foreign(""));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reading: balances now and then, why they are what they are, limits, lists, reversals, imports.
 
 use ledger::limit::{Direction, NewLimit, Window};
+use sea_orm::ConnectionTrait;
 
 use super::*;
 
@@ -204,5 +205,19 @@ async fn the_trial_balance_is_per_currency() {
         let shown = bank.read("/v1/trial-balance").await;
         let line = |currency, total, accounts: u64| json!({"currency": currency, "debits": total, "credits": total, "accounts": accounts});
         assert_eq!(shown, json!({"balanced": true, "data": [line("MXN", "1300", 4), line("USD", "0", 1)]}));
+    }
+}
+
+/// The sums are the database's, and no sum of 64 bits.
+#[tokio::test]
+async fn a_trial_balance_larger_than_any_account_is_exact() {
+    for bank in Bank::both().await {
+        let most = i64::MAX;
+        let sql = format!("UPDATE ledger_account SET debits_posted = {most}, credits_posted = {most}");
+        bank.cell.root().await.execute_unprepared(&sql).await.unwrap();
+        let shown = bank.read("/v1/trial-balance").await;
+        let total = |accounts: u64| (i128::from(most) * i128::from(accounts)).to_string();
+        let line = |currency, accounts: u64| json!({"currency": currency, "debits": total(accounts), "credits": total(accounts), "accounts": accounts});
+        assert_eq!(shown, json!({"balanced": true, "data": [line("MXN", 4), line("USD", 1)]}));
     }
 }

@@ -22,6 +22,17 @@ pub struct Planted<'a> {
 impl<'a> Planted<'a> {
     /// Makes `event` on `table` fail for rows of which the SQL `condition` holds.
     pub async fn new(cell: &'a Cell, table: &'static str, event: &str, condition: &str) -> Self {
+        Self::with(cell, table, event, condition, "P0001").await
+    }
+
+    /// As [`new`](Self::new); on PostgreSQL it fails with this SQLSTATE.
+    pub async fn with(
+        cell: &'a Cell,
+        table: &'static str,
+        event: &str,
+        condition: &str,
+        state: &str,
+    ) -> Self {
         let condition = format!("NEW.{condition}");
         let sql = match cell.app.db.backend() {
             Backend::Sqlite => format!(
@@ -30,7 +41,7 @@ impl<'a> Planted<'a> {
             ),
             Backend::Postgres => format!(
                 "CREATE OR REPLACE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql \
-                 AS $$ BEGIN RAISE EXCEPTION 'planted'; END $$; \
+                 AS $$ BEGIN RAISE EXCEPTION 'planted' USING ERRCODE = '{state}'; END $$; \
                  CREATE TRIGGER planted BEFORE {event} ON {table} FOR EACH ROW WHEN ({condition}) \
                  EXECUTE FUNCTION planted()"
             ),
@@ -87,6 +98,33 @@ async fn a_step_that_fails_is_done_later_once() {
             assert_eq!(two.balances().await, [1_000 - paid, 0, 1_000 - paid, paid, 0], "{case}");
         }
     }
+}
+
+/// However long the database is out, the payment waits and spends no attempt; a fault of another kind spends one.
+#[tokio::test]
+async fn an_outage_of_the_database_makes_no_dead_letter() {
+    let [_, cell] = Cell::both().await;
+    let two = Two::with(&cell, 1_000).await;
+    let payment = two.pay(100).await;
+    let mut minute = 0;
+    // Too many connections; shutting down; a serialisation failure that outlasts the retries.
+    for (state, times) in [("53300", 30), ("57P01", 1), ("40001", 1)] {
+        let planted = Planted::with(&cell, "payment", "UPDATE", "status = 'authorised'", state).await;
+        for _ in 0..times {
+            minute += 1;
+            let tick = cell.work_at(minute * 60).await;
+            assert_eq!(tick, Tick { taken: 1, done: 1, ..Tick::default() }, "{state}");
+            assert_eq!(cell.status(&payment).await, "created", "{state}");
+        }
+        planted.remove().await;
+    }
+    let planted = Planted::new(&cell, "payment", "UPDATE", "status = 'authorised'").await;
+    minute += 1;
+    assert_eq!(cell.work_at(minute * 60).await.failed, 1);
+    planted.remove().await;
+    to_the_end(&cell, &mut minute).await;
+    assert_eq!(cell.status(&payment).await, "settled");
+    assert_eq!(two.balances().await, [900, 0, 900, 100, 0]);
 }
 
 /// A commit whose work cannot be written writes nothing: neither payment, nor key, nor use of the preview.

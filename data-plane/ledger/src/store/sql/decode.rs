@@ -40,7 +40,8 @@ fn unknown(what: &str) -> DbErr {
     DbErr::Type(format!("the ledger does not know this {what}"))
 }
 
-fn currency(row: &QueryResult, index: usize) -> Result<Currency, DbErr> {
+/// The currency in this column.
+pub(crate) fn currency(row: &QueryResult, index: usize) -> Result<Currency, DbErr> {
     Currency::parse(&row.try_get_by_index::<String>(index)?).ok_or_else(|| unknown("currency"))
 }
 

@@ -26,7 +26,7 @@ use crate::{
     transfer::Posted,
 };
 
-pub(crate) use self::decode::{ACCOUNT, HOLD, LIMIT, TRANSFER, account, hold, limit, posted};
+pub(crate) use self::decode::{ACCOUNT, HOLD, LIMIT, TRANSFER, account, currency, hold, limit, posted};
 
 /// The store of a cell, as the role `tambo_ledger`.
 #[derive(Debug, Clone)]

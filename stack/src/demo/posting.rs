@@ -48,7 +48,9 @@ impl Bank<'_> {
         // Paydays of other sizes have other transfers, and so other ids.
         let named = |what: &str, number: usize| {
             let step = format!("payday of {count} by {}: {what} {number}", holders.len());
-            ledger::transfer::derived_id(self.site.environment().uuid(), &step)
+            let derived = ledger::transfer::derived_id(self.site.environment().uuid(), &step);
+            // Of another version: those of derived ids are not for callers to choose.
+            TransferId::from_uuid(uuid::Builder::from_random_bytes(derived.uuid().into_bytes()).into_uuid())
         };
         self.bar.begin("funding", companies.len());
         let funding = payday::funding(&rounds, companies.len()).into_iter().zip(&companies).enumerate();

@@ -7,7 +7,8 @@
 //! **Order.** Transfers of one shard have one order, [`transfer::Posted::seq`], in which the rules saw them.
 //!
 //! **Cost.** One database transaction per batch of up to [`MAX_BATCH`] transfers of any number of callers: guard, look-up
-//! of ids, locked read of accounts (limits and holds where there are any), insert, update of balances, batch row, commit.
+//! of ids, locked read of accounts (limits and holds where there are any), the writes (one statement on PostgreSQL),
+//! commit.
 //!
 //! **What it does not know.** Products, rails, countries, people. Limits are numbers in rows beside an account.
 //!

@@ -1,6 +1,6 @@
 //! The store on PostgreSQL and SQLite, through sea-orm's connection.
 //!
-//! The only raw statements of the project stand here and in [`rows`]. Each names `shard_id`; the batch's rows are
+//! The writer's statements stand here and in [`rows`], raw. Each names `shard_id`; the batch's rows are
 //! inserted by a join with the head row, so that a distributed PostgreSQL commits on one node.
 
 mod decode;

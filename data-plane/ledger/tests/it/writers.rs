@@ -4,9 +4,11 @@ use ledger::{
     Ledger,
     account::Class,
     books,
-    movements::{Deposit, Hold, PlainTransfer},
+    hold::HoldState,
+    movements::{Capture, Deposit, Hold, PlainTransfer},
     outcome::Outcome,
     system::{ChainError, Counted, TotalsError, verify_chain, verify_totals},
+    transfer::Transfer,
 };
 use platform::{
     ctx::{Actor, Clock, Ctx, EnvironmentClock},
@@ -233,4 +235,42 @@ async fn what_waits_is_bounded_in_transfers() {
     assert_eq!(first, Err(ledger::writer::Unavailable::Overloaded));
     calls.abort_all();
     drop(stopper);
+}
+
+#[tokio::test]
+async fn a_hold_whose_capture_was_taken_back_names_no_end() {
+    for world in World::both().await {
+        world.open(account_id(1), Class::Asset, "MXN", true).await;
+        world.open(account_id(2), Class::Liability, "MXN", false).await;
+        world.open(account_id(3), Class::Liability, "MXN", false).await;
+        let deposit = |id| Deposit {
+            id: transfer_id(id),
+            debit: account_id(1),
+            credit: account_id(2),
+            money: mxn(100),
+        };
+        let (debit, credit) = (account_id(2), account_id(3));
+        let hold = Hold { id: transfer_id(2), debit, credit, money: mxn(60), expires_at: None };
+        world.post(vec![deposit(1).into(), hold.into()]).await;
+        // One chain that fails after its capture, and something else, so that the batch is written.
+        let capture = Capture { id: transfer_id(3), hold: transfer_id(2), amount: None };
+        let too_much = PlainTransfer { id: transfer_id(4), debit, credit, money: mxn(1_000) };
+        let capture = Transfer { linked: true, ..capture.into() };
+        let outcomes = world.post(vec![capture, too_much.into(), deposit(5).into()]).await;
+        let names: Vec<_> = outcomes.iter().map(crate::world::name).collect();
+        assert_eq!(
+            names,
+            ["linked_transfer_failed", "insufficient_funds", "posted"],
+            "{}",
+            label(world.db.backend())
+        );
+        let tx = world.db.begin_read(world.scope).await.unwrap();
+        let stands = books::hold(&tx, world.scope, transfer_id(2)).await.unwrap().unwrap();
+        assert_eq!(
+            (stands.state, stands.resolved_by),
+            (HoldState::Held, None),
+            "{}",
+            label(world.db.backend())
+        );
+    }
 }

@@ -368,11 +368,14 @@ impl StoreTx for SqlTx {
         let columns = keys(rows.iter().map(|row| (row.environment, row.id.uuid())))
             .integer("state", rows.iter().map(|row| row.state.code().into()))
             .integer("captured", rows.iter().map(|row| row.captured.unwrap_or(-1)))
-            .uuid("resolved_by", ended);
-        let sql = "UPDATE ledger_hold AS t SET state = u.state, captured = nullif(u.captured, -1), \
-                   resolved_by = u.resolved_by FROM {u} \
-                   WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id AND t.state = 0";
-        self.write(shard, Write { sql: sql.to_owned(), rows: columns, count }).await
+            .uuid("resolved_by", ended)
+            .or_null();
+        let sql = format!(
+            "UPDATE ledger_hold AS t SET state = u.state, captured = nullif(u.captured, -1), resolved_by = {} \
+             FROM {{u}} WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id AND t.state = 0",
+            columns.last(self.backend()),
+        );
+        self.write(shard, Write { sql, rows: columns, count }).await
     }
 
     async fn update_accounts(&mut self, shard: i32, rows: &[(Uuid, Account)]) -> Result<(), StoreError> {

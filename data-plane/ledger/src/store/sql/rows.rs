@@ -60,21 +60,28 @@ impl Rows {
 
     /// The values of the alias `u`, for an INSERT's SELECT.
     pub(super) fn selected(&self, backend: Backend) -> String {
-        let select = |(name, values): &(&'static str, Values)| {
-            if !self.absent.contains(name) {
-                return format!("u.{name}");
-            }
-            let absent = match (values, backend) {
-                (Values::Uuid(_), Backend::Postgres) => "'00000000-0000-0000-0000-000000000000'::uuid",
-                (Values::Uuid(_), Backend::Sqlite) => "zeroblob(16)",
-                (Values::Integer(_), _) => "-1",
-                (Values::Time(_), Backend::Postgres) => "to_timestamp(0)",
-                (Values::Time(_), Backend::Sqlite) => "'1970-01-01T00:00:00+00:00'",
-                (Values::Text(_) | Values::Bytes(_), _) => "''",
-            };
-            format!("nullif(u.{name}, {absent})")
-        };
+        let select = |column: &(&'static str, Values)| self.value(column, backend);
         self.columns.iter().map(select).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The last column's value in the alias `u`, for an UPDATE's SET.
+    pub(super) fn last(&self, backend: Backend) -> String {
+        self.columns.last().map(|column| self.value(column, backend)).unwrap_or_default()
+    }
+
+    fn value(&self, (name, values): &(&'static str, Values), backend: Backend) -> String {
+        if !self.absent.contains(name) {
+            return format!("u.{name}");
+        }
+        let absent = match (values, backend) {
+            (Values::Uuid(_), Backend::Postgres) => "'00000000-0000-0000-0000-000000000000'::uuid",
+            (Values::Uuid(_), Backend::Sqlite) => "zeroblob(16)",
+            (Values::Integer(_), _) => "-1",
+            (Values::Time(_), Backend::Postgres) => "to_timestamp(0)",
+            (Values::Time(_), Backend::Sqlite) => "'1970-01-01T00:00:00+00:00'",
+            (Values::Text(_) | Values::Bytes(_), _) => "''",
+        };
+        format!("nullif(u.{name}, {absent})")
     }
 
     /// PostgreSQL: the text in which `{u}` has become these rows under the alias `u`; their arrays are added to `values`.

@@ -7,7 +7,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use tenants::id::{AccountId, TransferId};
+use tenants::id::AccountId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::{
     outcome::Outcome,
     rules::{Book, Call, TransferKey},
     store::{Head, Store, StoreError, StoreTx},
-    transfer::{Kind, Subject},
+    transfer::Subject,
 };
 
 /// The ledger cannot answer now. Nothing is lost: the same call with the same ids gives the answer later.
@@ -286,9 +286,4 @@ async fn write<T: StoreTx>(
     let after = Head { batch, seq: last.seq, hash, booked_at: wall };
     tx.append_batch(shard, head, after).await?;
     Ok(Some(after))
-}
-
-/// The ids that a call would use; for tests that look for leftovers.
-pub fn ids(call: &Call) -> impl Iterator<Item = (TransferId, Kind)> + '_ {
-    call.transfers.iter().map(|transfer| (transfer.id, transfer.kind))
 }

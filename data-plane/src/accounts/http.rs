@@ -3,10 +3,10 @@
 use axum::{
     extract::{FromRef, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use chrono::{DateTime, Utc};
-use ledger::{Ledger, account::Class, writer::Unavailable};
+use ledger::{Ledger, account::Class};
 use platform::{
     db::Db,
     http::{Json, Path, Query},
@@ -237,7 +237,7 @@ impl Wire {
 
 fn answer(status: StatusCode, done: Done<Account>) -> Result<Response, Problem> {
     let body = (status, Json(Wire::of(done.what)?));
-    Ok(if done.replayed { Replayed(body).into_response() } else { body.into_response() })
+    Ok(Replayed::when(done.replayed, body))
 }
 
 /// Opens a customer's account: a liability that never falls below zero.
@@ -447,18 +447,9 @@ impl From<Error> for Problem {
             Error::BlockEnded => Self::new(&BLOCK_ENDED),
             Error::Refused(reason) => Self::new(&BLOCK_REFUSED).arg("reason", reason.code()),
             error @ Error::Unbalanced(_) => Self::internal(error),
-            Error::Ledger(error) => unavailable(error),
+            Error::Ledger(error) => ledger::http::unavailable(error),
             Error::Database(error) => error.into(),
             Error::Problem(problem) => problem,
         }
     }
-}
-
-/// What is not posted, or not known to be, is safe to repeat: the id stays the same.
-fn unavailable(error: Unavailable) -> Problem {
-    let code = match error {
-        Unavailable::Overloaded => &codes::OVERLOADED,
-        Unavailable::NotPosted | Unavailable::Unknown => &codes::DATABASE_UNAVAILABLE,
-    };
-    Problem::new(code).retry_after(1).cause(error)
 }

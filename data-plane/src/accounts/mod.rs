@@ -28,7 +28,7 @@ use ledger::{
 use platform::{
     ctx::{Ctx, Scope},
     db::{self, Db, Tx},
-    idempotency::{Key, Outcome as Begun, begin_in_tx},
+    idempotency::{Done, Key, Outcome as Begun, begin_in_tx},
     problem::Problem,
 };
 use sea_orm::DbErr;
@@ -119,14 +119,6 @@ pub struct Account {
     pub books: Books,
     /// Why it is in its state, once that has moved.
     pub reason: Option<Reason>,
-}
-
-/// A result, and whether the request had brought it about before.
-pub struct Done<T> {
-    /// As it stands.
-    pub what: T,
-    /// Whether this is the answer to a repetition.
-    pub replayed: bool,
 }
 
 /// The account of this id in `scope`, whoever owns it.

@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{FromRef, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use chrono::{DateTime, SecondsFormat, Utc};
 use platform::{
@@ -118,7 +118,7 @@ async fn clock_move(
     let replayed = move_clock(&db, &offsets, &ctx, &key, body.to_at).await.map_err(refused)?;
     let clock = offsets.clock(ctx.scope, ctx.mode).await?;
     let shown = Json(Shown { now_at: clock.now() });
-    Ok(if replayed { Replayed(shown).into_response() } else { shown.into_response() })
+    Ok(Replayed::when(replayed, shown))
 }
 
 fn refused(error: MoveError) -> Problem {

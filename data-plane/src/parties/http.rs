@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use platform::{
     db::Db,
     http::{Json, Path, Query},
-    idempotency::{Keyed, Replayed},
+    idempotency::{Done, Keyed, Replayed},
     keys::Keys,
     openapi::{Argument, Description, utoipa_axum::router::OpenApiRouter},
     operation,
@@ -34,9 +34,7 @@ use utoipa::{
     },
 };
 
-use super::{
-    Address, ContactChange, Done, Draft, Error, Fault, Filter, Flaw, Identifier, Name, Party, import,
-};
+use super::{Address, ContactChange, Draft, Error, Fault, Filter, Flaw, Identifier, Name, Party, import};
 use crate::environments::Environments;
 
 platform::scopes! {
@@ -263,14 +261,14 @@ impl From<Party> for Wire {
 }
 
 /// The party with its `ETag`.
-fn answer(status: StatusCode, done: Done) -> Response {
-    let Done { party, replayed } = done;
+fn answer(status: StatusCode, done: Done<Party>) -> Response {
+    let Done { what: party, replayed } = done;
     let tag = HeaderValue::try_from(format!("\"{}\"", party.version));
     let mut response = (status, Json(Wire::from(party))).into_response();
     if let Ok(tag) = tag {
         response.headers_mut().insert(header::ETAG, tag);
     }
-    if replayed { Replayed(response).into_response() } else { response }
+    Replayed::when(replayed, response)
 }
 
 /// Makes a party.
@@ -299,7 +297,7 @@ async fn party_get(
     Path(id): Path<PartyId>,
 ) -> Result<Response, Problem> {
     let party = super::get(&db, &keys, ctx.scope, id).await?;
-    Ok(answer(StatusCode::OK, Done { party, replayed: false }))
+    Ok(answer(StatusCode::OK, Done { what: party, replayed: false }))
 }
 
 const LIST: &str = "parties";

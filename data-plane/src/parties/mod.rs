@@ -21,7 +21,7 @@ use chrono::NaiveDate;
 use platform::{
     ctx::{Ctx, Scope},
     db::{self, Db, Tx},
-    idempotency::{Key, Outcome, begin_in_tx},
+    idempotency::{Done, Key, Outcome, begin_in_tx},
     keys::{KeyError, Keys},
     problem::Problem,
 };
@@ -60,14 +60,6 @@ pub enum Error {
     Problem(#[from] Problem),
 }
 
-/// A party, and whether the request had made or changed it before.
-pub struct Done {
-    /// As it stands.
-    pub party: Party,
-    /// Whether this is the answer to a repetition.
-    pub replayed: bool,
-}
-
 /// Whether there is a party of this id in `scope`; reads nothing personal.
 ///
 /// # Errors
@@ -95,7 +87,7 @@ pub async fn create(
     profile: &Profile,
     key: &Key,
     draft: &Draft,
-) -> Result<Done, Error> {
+) -> Result<Done<Party>, Error> {
     let particulars = draft.check(profile, today(profile, ctx)).map_err(Error::Invalid)?;
     let now = ctx.now();
     let party = Party { id: ctx.new_id(), particulars, version: 1, created_at: now, updated_at: now };
@@ -105,12 +97,12 @@ pub async fn create(
         let done = match begin_in_tx(&tx, ctx, key, party.id.uuid()).await? {
             Outcome::Replay(id) => {
                 let first = parties.get(PartyId::from_uuid(id)).await?;
-                Done { party: first.ok_or(Error::NotFound)?, replayed: true }
+                Done { what: first.ok_or(Error::NotFound)?, replayed: true }
             }
             Outcome::New => {
                 // The only unique key that a fresh id can meet is that of `external_id`.
                 parties.insert(std::slice::from_ref(&party)).await.map_err(taken)?;
-                Done { party: party.clone(), replayed: false }
+                Done { what: party.clone(), replayed: false }
             }
         };
         tx.commit().await?;
@@ -139,14 +131,14 @@ pub async fn change_contacts(
     id: PartyId,
     seen: impl Fn(i64) -> bool,
     change: &ContactChange,
-) -> Result<Done, Error> {
+) -> Result<Done<Party>, Error> {
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
         let parties = Parties::new(&tx, keys, ctx.scope);
         let begun = begin_in_tx(&tx, ctx, key, id.uuid()).await?;
         let before = parties.get(id).await?.ok_or(Error::NotFound)?;
         if let Outcome::Replay(_) = begun {
-            return Ok(Done { party: before, replayed: true });
+            return Ok(Done { what: before, replayed: true });
         }
         if !seen(before.version) {
             return Err(Error::Changed);
@@ -163,7 +155,7 @@ pub async fn change_contacts(
             party
         };
         tx.commit().await?;
-        Ok(Done { party, replayed: false })
+        Ok(Done { what: party, replayed: false })
     })
     .await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     extract::{FromRef, State},
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use chrono::{DateTime, Utc};
 use ledger::{
@@ -318,8 +318,7 @@ impl Speaker {
 }
 
 fn answer<T: Serialize>(status: StatusCode, body: T, replayed: bool) -> Response {
-    let body = (status, Json(body));
-    if replayed { Replayed(body).into_response() } else { body.into_response() }
+    Replayed::when(replayed, (status, Json(body)))
 }
 
 /// Shows what a payment would be: payee, fee, balance before and after.

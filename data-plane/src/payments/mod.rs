@@ -27,7 +27,7 @@ use ledger::{books, outcome::Rejection};
 use platform::{
     ctx::{Actor, Ctx, Scope},
     db::{self, Db, Tx},
-    idempotency::{Key, Outcome as Begun, begin_in_tx},
+    idempotency::{Done, Key, Outcome as Begun, begin_in_tx},
     keys::Keys,
     problem::Problem,
     work::{New, enqueue_in_tx},
@@ -79,14 +79,6 @@ pub enum Error {
     /// The idempotency key's.
     #[error(transparent)]
     Problem(#[from] Problem),
-}
-
-/// A result, and whether the request had brought it about before.
-pub struct Done<T> {
-    /// As it stands.
-    pub what: T,
-    /// Whether this is the answer to a repetition.
-    pub replayed: bool,
 }
 
 /// A preview, and the payee as the payer may see him.

@@ -200,9 +200,25 @@ fn refused(error: DbErr) -> Problem {
     }
 }
 
+/// A result, and whether an earlier request under the same key had brought it about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done<T> {
+    /// As it stands.
+    pub what: T,
+    /// Whether this is the answer to a repetition.
+    pub replayed: bool,
+}
+
 /// An answer to a repeated request: the header `Idempotency-Replayed: true` says so.
 #[derive(Debug, Clone, Copy)]
 pub struct Replayed<R>(pub R);
+
+impl<R: IntoResponse> Replayed<R> {
+    /// `answer`, marked if the request was `replayed`.
+    pub fn when(replayed: bool, answer: R) -> Response {
+        if replayed { Self(answer).into_response() } else { answer.into_response() }
+    }
+}
 
 impl<R: IntoResponse> IntoResponse for Replayed<R> {
     fn into_response(self) -> Response {

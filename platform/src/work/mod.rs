@@ -19,13 +19,13 @@
 //! batch and per item.
 //!
 //! ```ignore
-//! work::enqueue_in_tx(&tx, New { scope, kind: "payment.advance", key: &payment.to_string(), payload, run_at, wall: ctx.wall() }).await?;
+//! work::enqueue_in_tx(&tx, New { scope, kind: "report.send", key: &report.to_string(), payload, run_at, wall: ctx.wall() }).await?;
 //! tx.commit().await?;
 //! waker.notify_one();
 //!
 //! let mut runner = Runner::new(SeaOrm::new(db), Options::new(vec![0]), Uuid::from_u128(random::bits()));
-//! runner.handle("payment.advance", move |item| { let app = app.clone(); async move {
-//!     app.advance(&item).await?;
+//! runner.handle("report.send", move |item| { let app = app.clone(); async move {
+//!     app.send(&item).await?;
 //!     Ok(Done::Finished)
 //! }});
 //! tokio::spawn(async move { runner.run(&clock, &drain).await });

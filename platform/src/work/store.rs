@@ -89,7 +89,7 @@ impl ActiveModelBehavior for ActiveModel {}
 pub struct New<'a> {
     /// Where it lives.
     pub scope: Scope,
-    /// Which handler takes it, such as `payment.advance`.
+    /// Which handler takes it, such as `report.send`.
     pub kind: &'static str,
     /// What it is about; at most one item per kind and key is open.
     pub key: &'a str,

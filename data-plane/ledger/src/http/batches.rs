@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{FromRef, State},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use platform::{
     http::Json,
@@ -243,6 +243,5 @@ async fn transfer_batch_create(
             Outcome::Rejected(rejection) => fresh |= rejection.reason.is_kept(),
         }
     }
-    let response = Json(answer).into_response();
-    Ok(if repeated && !fresh { Replayed(response).into_response() } else { response })
+    Ok(Replayed::when(repeated && !fresh, Json(answer)))
 }

@@ -205,7 +205,7 @@ fn name_of_window(window: Window) -> &'static str {
 }
 
 /// The ledger cannot answer: whether something was posted is said, and the same request tells later.
-pub(super) fn unavailable(error: Unavailable) -> Problem {
+pub fn unavailable(error: Unavailable) -> Problem {
     let code = match error {
         Unavailable::NotPosted => &LEDGER_UNAVAILABLE,
         Unavailable::Unknown => &OUTCOME_UNKNOWN,

@@ -19,7 +19,9 @@ mod wire;
 use axum::extract::FromRef;
 use platform::{db::Db, openapi::utoipa_axum::router::OpenApiRouter, problem::Domain, token::Access};
 
-pub use self::codes::{CODES, arguments, code, refusal};
+pub use self::codes::{
+    CODES, LEDGER_OVERLOADED, LEDGER_UNAVAILABLE, OUTCOME_UNKNOWN, arguments, code, refusal, unavailable,
+};
 use crate::Ledger;
 
 platform::scopes! {

@@ -64,7 +64,7 @@ pub(super) async fn post(
         Outcome::Replayed(row) => Replayed(show(row)).into_response(),
         Outcome::Rejected(rejection) => {
             let problem = refused(rejection, id.keyed, names, currency);
-            if rejection.replayed { Replayed(problem).into_response() } else { problem.into_response() }
+            Replayed::when(rejection.replayed, problem)
         }
     })
 }

@@ -3,10 +3,14 @@
 use axum::{
     extract::{FromRef, State},
     http::StatusCode,
-    response::{IntoResponse, Response},
+    response::Response,
 };
 use chrono::{DateTime, Utc};
-use ledger::{Ledger, transfer::Posted};
+use ledger::{
+    Ledger,
+    http::{LEDGER_OVERLOADED, LEDGER_UNAVAILABLE, OUTCOME_UNKNOWN},
+    transfer::Posted,
+};
 use platform::{
     db::Db,
     http::{Json, Path},
@@ -49,6 +53,9 @@ where
             &BLOCK_BENEFICIARY,
             &NOTHING_TO_BLOCK,
             &BLOCK_REFUSED,
+            &LEDGER_UNAVAILABLE,
+            &OUTCOME_UNKNOWN,
+            &LEDGER_OVERLOADED,
             &codes::STORAGE_FULL
         ))
         .routes(operation!(
@@ -56,6 +63,9 @@ where
             &codes::NOT_FOUND,
             &BLOCK_ENDED,
             &BLOCK_REFUSED,
+            &LEDGER_UNAVAILABLE,
+            &OUTCOME_UNKNOWN,
+            &LEDGER_OVERLOADED,
             &codes::STORAGE_FULL
         ))
 }
@@ -130,7 +140,7 @@ async fn account_block(
         blocked_at: effective_at,
     };
     let body = (StatusCode::CREATED, Json(wire));
-    Ok(if done.replayed { Replayed(body).into_response() } else { body.into_response() })
+    Ok(Replayed::when(done.replayed, body))
 }
 
 /// What was blocked is available again.
@@ -164,5 +174,5 @@ async fn account_block_release(
     let Posted { amount, currency, effective_at, .. } = done.what;
     let released = Money::new(amount, currency);
     let body = Json(ReleaseWire { hold_id, account_id, released, released_at: effective_at });
-    Ok(if done.replayed { Replayed(body).into_response() } else { body.into_response() })
+    Ok(Replayed::when(done.replayed, body))
 }

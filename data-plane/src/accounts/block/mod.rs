@@ -19,14 +19,14 @@ use ledger::{
 use platform::{
     ctx::Ctx,
     db::{self, Db},
-    idempotency::{Key, Outcome as Begun, begin_in_tx},
+    idempotency::{Done, Key, Outcome as Begun, begin_in_tx},
 };
 use tenants::{
     id::{AccountId, TransferId},
     money::{Currency, Money},
 };
 
-use super::{Done, Error, Order, Owner, Reason, get_in_tx, store::Accounts};
+use super::{Error, Order, Owner, Reason, get_in_tx, store::Accounts};
 
 /// Blocks what is available of a customer's account, at most what was ordered, once per key.
 ///

@@ -182,6 +182,7 @@ impl Book {
 
     /// Decides one call; `wall` is the writer's clock. One outcome per transfer, in order.
     pub fn post(&mut self, call: &Call, wall: DateTime<Utc>) -> Vec<Outcome> {
+        let other = self.key_stands_for_another(call);
         let now =
             wall.checked_add_signed(TimeDelta::milliseconds(call.provenance.clock_offset_ms)).unwrap_or(wall);
         let mut outcomes = Vec::with_capacity(call.transfers.len());
@@ -189,17 +190,37 @@ impl Book {
         while !rest.is_empty() {
             let closed = rest.iter().position(|transfer| !transfer.linked);
             let (chain, after) = rest.split_at(closed.map_or(rest.len(), |last| last.saturating_add(1)));
-            self.post_chain(call, chain, closed.is_none(), now, &mut outcomes);
+            let refused = match closed {
+                None => Some((chain.len().saturating_sub(1), Reason::ChainOpen.into())),
+                Some(_) if other && let Some(first) = chain.iter().position(|one| one.shape.is_some()) => {
+                    Some((first, Reason::IdReused.into()))
+                }
+                Some(_) => self.refused_before(call, chain),
+            };
+            self.post_chain(call, chain, refused, now, &mut outcomes);
             rest = after;
         }
         outcomes
+    }
+
+    /// Whether the key that this call's ids were made of was used for another batch: one of those ids has other content.
+    /// A key stands for the whole batch, so that the others' fate is the same; else the items by which a repetition is
+    /// longer would be posted.
+    fn key_stands_for_another(&self, call: &Call) -> bool {
+        call.transfers.iter().filter(|transfer| transfer.shape.is_some()).any(|transfer| {
+            match self.known.get(&(call.environment, transfer.id)) {
+                None => false,
+                Some(Known::Posted(row)) => row.content != transfer.content(),
+                Some(Known::Rejected { content, .. }) => *content != transfer.content(),
+            }
+        })
     }
 
     fn post_chain(
         &mut self,
         call: &Call,
         chain: &[Transfer],
-        open: bool,
+        mut refused: Option<(usize, Rejection)>,
         now: DateTime<Utc>,
         outcomes: &mut Vec<Outcome>,
     ) {
@@ -207,10 +228,6 @@ impl Book {
         let first = outcomes.len();
         let posted = self.posted.len();
         self.undo.clear();
-        let mut refused = match open {
-            true => Some((chain.len().saturating_sub(1), Reason::ChainOpen.into())),
-            false => self.refused_before(call, chain),
-        };
         if refused.is_none() {
             for (index, transfer) in chain.iter().enumerate() {
                 match self.post_one(call, transfer, head, now) {
@@ -229,8 +246,9 @@ impl Book {
         outcomes.resize(first.saturating_add(chain.len()), linked);
         outcomes[first.saturating_add(culprit)] = Outcome::Rejected(rejection);
         // What a transfer alone is always refused for need not be kept; in a chain others are asked before it.
-        let kept = rejection.reason.is_kept() || (head.is_some() && rejection.reason != Reason::IdReused);
-        if kept && !open && !rejection.replayed {
+        let never = matches!(rejection.reason, Reason::IdReused | Reason::ChainOpen);
+        let kept = rejection.reason.is_kept() || (head.is_some() && !never);
+        if kept && !rejection.replayed {
             let transfer = &chain[culprit];
             let (key, content) = ((call.environment, transfer.id), transfer.content());
             let again = Rejection { replayed: true, ..rejection };

@@ -118,6 +118,9 @@ pub struct Transfer {
     pub reference: Option<Box<str>>,
     /// The `Idempotency-Key` it came under.
     pub key: Option<Box<str>>,
+    /// Whose id was made of a key and a place in a batch: the shape of that batch, see [`shape`]. If one of a call was
+    /// asked otherwise before, none of them is posted.
+    pub shape: Option<[u8; 16]>,
 }
 
 impl Transfer {
@@ -143,11 +146,24 @@ impl Transfer {
         for time in [self.expires_at, self.effective_at] {
             put(time.map(|t| t.timestamp_micros().to_be_bytes()).as_ref().map_or(&[], |t| &t[..]));
         }
+        put(self.shape.as_ref().map_or(&[], |shape| &shape[..]));
         bytes.extend_from_slice(self.reference.as_deref().unwrap_or_default().as_bytes());
-        let mut content = [0; 16];
-        content.copy_from_slice(&digest::digest(&digest::SHA256, &bytes).as_ref()[..16]);
-        content
+        half(&bytes)
     }
+}
+
+/// The first 128 bits of SHA-256.
+fn half(bytes: &[u8]) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&digest::digest(&digest::SHA256, bytes).as_ref()[..16]);
+    half
+}
+
+/// What a batch says beyond its transfers: how many they are, and of each whether it is `linked` and whether it has an
+/// id of its own.
+pub fn shape(transfers: impl Iterator<Item = (bool, bool)>) -> [u8; 16] {
+    let bytes: Vec<u8> = transfers.map(|(linked, own)| u8::from(linked) | (u8::from(own) << 1)).collect();
+    half(&bytes)
 }
 
 /// Who asks, and under which clock: the same for every transfer of one call.

@@ -28,7 +28,7 @@ use crate::{
     Ledger, MAX_BATCH,
     limit::{Direction, Window},
     outcome::{Detail, Outcome, Reason, Rejection},
-    transfer::Posted,
+    transfer::{Posted, Transfer, shape},
 };
 
 /// 8,000 transfers with the longest references, escaped, have room.
@@ -201,6 +201,11 @@ impl Asked {
 /// They are posted in order and durably together, but each for itself: a refused one does not harm the others, unless
 /// they are `linked` to it. Ids are those of the transfers; where one has none, the request's `Idempotency-Key` and its
 /// place in the batch stand for one. `Idempotency-Replayed` says that the whole batch had been answered before.
+///
+/// A key stands for one batch: if it was used for another one (other transfers, more, fewer, or linked otherwise), no transfer
+/// without an id of its own is posted: `idempotency_mismatch`, and `linked_transfer_failed` for the others of a chain.
+/// Transfers with an id are not the key's, and each is answered for itself. A key under which nothing was posted, nor
+/// refused for the state of the books, is still free.
 #[utoipa::path(post, path = "/v1/transfer-batches", operation_id = "transfer_batch_create", tag = "transfers",
     request_body = NewBatch, responses((status = 200, description = "An outcome per transfer", body = Answer)))]
 async fn transfer_batch_create(
@@ -219,10 +224,12 @@ async fn transfer_batch_create(
     }
     let mut asked = Vec::with_capacity(transfers.len());
     let mut calls = Vec::with_capacity(transfers.len());
+    let shape = shape(transfers.iter().map(|new| (new.linked, new.id.is_some())));
     for (place, new) in transfers.into_iter().enumerate() {
         let id = id_of(&ctx, "transfer_batch_create", new.id, key.as_deref(), place)?;
         asked.push(Asked { id, amount: new.amount.amount });
-        calls.push(new.into_transfer(id.id, key.clone()));
+        let transfer = new.into_transfer(id.id, key.clone());
+        calls.push(Transfer { shape: id.keyed.then_some(shape), ..transfer });
     }
     let outcomes = ledger.post(&ctx, calls).await.map_err(unavailable)?;
     let mut answer =

@@ -86,6 +86,7 @@ impl NewTransfer {
             linked: self.linked,
             reference: self.reference,
             key,
+            shape: None,
         }
     }
 }

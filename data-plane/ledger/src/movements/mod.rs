@@ -43,5 +43,6 @@ fn plain(id: tenants::id::TransferId, kind: Kind, subject: Subject) -> Transfer 
         linked: false,
         reference: None,
         key: None,
+        shape: None,
     }
 }

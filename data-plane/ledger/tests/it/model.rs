@@ -195,6 +195,7 @@ fn request(id: u128, event: Event, linked: bool) -> Transfer {
         linked,
         reference: None,
         key: None,
+        shape: None,
     }
 }
 

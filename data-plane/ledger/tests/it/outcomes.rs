@@ -136,6 +136,7 @@ fn plain(id: u128, subject: Subject, amount: Option<i64>) -> Transfer {
         linked: false,
         reference: None,
         key: None,
+        shape: None,
     }
 }
 

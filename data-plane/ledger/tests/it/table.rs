@@ -145,6 +145,7 @@ impl<B: Books> Run<'_, B> {
             linked,
             reference: None,
             key: None,
+            shape: None,
         };
         let rest = match (kind, rest) {
             (Kind::Capture | Kind::Void | Kind::Expiry, [hold, rest @ ..]) => {

@@ -176,6 +176,52 @@ async fn an_id_or_a_key_is_for_one_content() {
 }
 
 #[tokio::test]
+async fn a_batchs_key_is_for_one_batch() {
+    for bank in Bank::both().await {
+        bank.fund(ANA, 1_000).await;
+        let batch = async |transfers: &[Value]| {
+            bank.send("/v1/transfer-batches", "payday", &json!({"transfers": transfers})).await
+        };
+        let plain = |amount| transfer(ANA, BETO, amount);
+        let linked = |amount| with(plain(amount), json!({"linked": true}));
+        let own = |number| with(plain(10), json!({"id": transfer_id(number)}));
+        // Nothing is left of what follows from the request alone: it may be mended.
+        assert_eq!(batch(&[plain(0)]).await.ok(200)["data"][0]["code"], "amount_not_positive");
+        // The second is refused, the third and fourth posted as a chain.
+        let first = [plain(100), plain(5_000), linked(20), plain(30)];
+        assert_eq!(batch(&first).await.ok(200)["posted"], 3);
+        let before = (bank.transfers().await, bank.balance(ANA).await);
+        for (other, what) in [
+            (vec![plain(100), plain(5_000), linked(20), plain(30), plain(40)], "longer"),
+            (vec![plain(100)], "shorter"),
+            (vec![plain(100), plain(5_000), plain(20), plain(30)], "not linked"),
+            (vec![linked(100), plain(5_000), linked(20), plain(30)], "linked otherwise"),
+            (vec![plain(101), plain(5_000), linked(20), plain(30)], "another amount"),
+            (vec![own(70), plain(5_000), linked(20), plain(30)], "an id of its own"),
+        ] {
+            let answer = batch(&other).await;
+            assert_eq!(answer.header("idempotency-replayed"), None, "{what}");
+            let shown = answer.ok(200);
+            for (place, (item, asked)) in shown["data"].as_array().unwrap().iter().zip(&other).enumerate() {
+                let expected = match place {
+                    _ if asked["id"].is_string() => Value::Null,
+                    0 => json!("idempotency_mismatch"),
+                    _ if other[place - 1]["linked"] == true => json!("linked_transfer_failed"),
+                    _ => json!("idempotency_mismatch"),
+                };
+                assert_eq!(item["code"], expected, "{what}, {place}");
+            }
+        }
+        // The one with an id of its own is not the key's.
+        assert_eq!(bank.transfers().await, before.0 + 1);
+        assert_eq!(bank.balance(ANA).await[0], before.1[0] - 10);
+        let again = batch(&first).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(again.ok(200)["replayed"], 3);
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_stays_under_its_id() {
     for bank in Bank::both().await {
         let asked = transfer(ANA, BETO, 300);

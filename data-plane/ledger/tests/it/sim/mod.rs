@@ -143,6 +143,7 @@ fn plain(id: TransferId, kind: Kind, subject: Subject) -> Transfer {
         linked: false,
         reference: None,
         key: None,
+        shape: None,
     }
 }
 

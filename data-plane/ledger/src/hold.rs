@@ -8,7 +8,7 @@ use tenants::{
 };
 use uuid::Uuid;
 
-/// Where a hold stands. `Held` is the only state that is left, and it is left once.
+/// Where a hold stands. `Held` and `Blocked` are the only states that are left, and they are left once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = HoldStatus)]
@@ -21,6 +21,8 @@ pub enum HoldState {
     Voided,
     /// Released because its time was over.
     Expired,
+    /// The amount is set aside by order of an authority: neither captured nor voided as a hold is.
+    Blocked,
 }
 
 impl HoldState {
@@ -30,9 +32,8 @@ impl HoldState {
     }
 
     pub(crate) fn from_code(code: i16) -> Option<Self> {
-        [HoldState::Held, HoldState::Captured, HoldState::Voided, HoldState::Expired]
-            .get(usize::try_from(code).ok()?)
-            .copied()
+        use HoldState::{Blocked, Captured, Expired, Held, Voided};
+        [Held, Captured, Voided, Expired, Blocked].get(usize::try_from(code).ok()?).copied()
     }
 }
 

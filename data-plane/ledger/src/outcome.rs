@@ -124,38 +124,40 @@ reasons! {
     HoldExpired = 12 "hold_expired" true;
     /// Expiry of a hold whose time is not over.
     HoldNotExpired = 13 "hold_not_expired" false;
+    /// The hold is an authority's block, which no capture or void ends.
+    HoldIsBlock = 14 "hold_is_block" true;
     /// More than is held.
-    CaptureExceedsHold = 14 "capture_exceeds_hold" true;
+    CaptureExceedsHold = 15 "capture_exceeds_hold" true;
     /// No posted transfer has this id.
-    OriginalNotFound = 15 "original_not_found" true;
+    OriginalNotFound = 16 "original_not_found" true;
     /// Holds, voids, expiries and reversals cannot be reversed.
-    NotReversible = 16 "not_reversible" true;
+    NotReversible = 17 "not_reversible" true;
     /// The original has been reversed.
-    AlreadyReversed = 17 "already_reversed" true;
+    AlreadyReversed = 18 "already_reversed" true;
     /// No account of this environment has this id.
-    DebitAccountNotFound = 18 "debit_account_not_found" true;
+    DebitAccountNotFound = 19 "debit_account_not_found" true;
     /// No account of this environment has this id.
-    CreditAccountNotFound = 19 "credit_account_not_found" true;
+    CreditAccountNotFound = 20 "credit_account_not_found" true;
     /// The accounts and the amount are not of one currency.
-    CurrencyMismatch = 20 "currency_mismatch" true;
+    CurrencyMismatch = 21 "currency_mismatch" true;
     /// This kind of movement does not lead between accounts of these classes.
-    AccountClassMismatch = 21 "account_class_mismatch" true;
+    AccountClassMismatch = 22 "account_class_mismatch" true;
     /// An imported transfer older than the newest one of its accounts.
-    EffectiveOutOfOrder = 22 "effective_out_of_order" true;
+    EffectiveOutOfOrder = 23 "effective_out_of_order" true;
     /// It is closed for good.
-    DebitAccountClosed = 23 "debit_account_closed" true;
+    DebitAccountClosed = 24 "debit_account_closed" true;
     /// It is closed for good.
-    CreditAccountClosed = 24 "credit_account_closed" true;
+    CreditAccountClosed = 25 "credit_account_closed" true;
     /// It takes no debits.
-    DebitAccountFrozen = 25 "debit_account_frozen" true;
+    DebitAccountFrozen = 26 "debit_account_frozen" true;
     /// It takes no credits.
-    CreditAccountFrozen = 26 "credit_account_frozen" true;
+    CreditAccountFrozen = 27 "credit_account_frozen" true;
     /// A total would not fit: a balance beyond 2^53 − 1 or a running total beyond 2^63 − 1.
-    BalanceOverflow = 27 "balance_overflow" true;
+    BalanceOverflow = 28 "balance_overflow" true;
     /// The account that pays has less available.
-    InsufficientFunds = 28 "insufficient_funds" true;
+    InsufficientFunds = 29 "insufficient_funds" true;
     /// A limit of one of the accounts would be passed.
-    LimitExceeded = 29 "limit_exceeded" true;
+    LimitExceeded = 30 "limit_exceeded" true;
 }
 
 impl Reason {

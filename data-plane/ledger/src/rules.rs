@@ -415,13 +415,16 @@ impl Book {
                     HoldState::Captured => return Err(Reason::HoldAlreadyCaptured.into()),
                     HoldState::Voided => return Err(Reason::HoldAlreadyVoided.into()),
                     HoldState::Expired => return Err(Reason::HoldExpired.into()),
-                    HoldState::Held if transfer.kind == Kind::Expiry && !over => {
+                    // It is there, but no block is.
+                    HoldState::Held if transfer.block => return Err(Reason::HoldNotFound.into()),
+                    HoldState::Held | HoldState::Blocked if transfer.kind == Kind::Expiry && !over => {
                         return Err(Reason::HoldNotExpired.into());
                     }
                     HoldState::Held if transfer.kind != Kind::Expiry && over => {
                         return Err(Reason::HoldExpired.into());
                     }
-                    HoldState::Held => {}
+                    HoldState::Blocked if !transfer.block => return Err(Reason::HoldIsBlock.into()),
+                    HoldState::Held | HoldState::Blocked => {}
                 }
                 if transfer.amount.is_some_and(|amount| amount > hold.amount) {
                     let detail = Detail::Held(hold.amount);

@@ -133,8 +133,9 @@ pub async fn verify_totals(db: &Db, shard: i32) -> Result<Counted, TotalsError> 
     let holds = |column: &str, debits: &str, credits: &str| {
         format!(
             "SELECT environment_id, {column} AS account, 0 AS debits, 0 AS credits, {debits} AS debits_held, \
-             {credits} AS credits_held FROM ledger_hold WHERE shard_id = $1 AND state = {}",
-            HoldState::Held.code()
+             {credits} AS credits_held FROM ledger_hold WHERE shard_id = $1 AND state IN ({}, {})",
+            HoldState::Held.code(),
+            HoldState::Blocked.code()
         )
     };
     let sql = format!(

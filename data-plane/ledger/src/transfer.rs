@@ -107,8 +107,7 @@ pub struct Transfer {
     pub currency: Option<Currency>,
     /// Move at most `amount`: what this side has available, if that is less.
     pub balancing: Option<Side>,
-    /// Hold: when it ends by itself (environment time). `None`: it stands until captured or voided, as an authority's
-    /// block does.
+    /// Hold: when it ends by itself (environment time). `None`: it stands until it is ended.
     pub expires_at: Option<DateTime<Utc>>,
     /// Imported transfer: when it took effect in the system it comes from.
     pub effective_at: Option<DateTime<Utc>>,
@@ -121,6 +120,8 @@ pub struct Transfer {
     /// Whose id was made of a key and a place in a batch: the shape of that batch, see [`shape`]. If one of a call was
     /// asked otherwise before, none of them is posted.
     pub shape: Option<[u8; 16]>,
+    /// An authority's: a hold that was placed so ends only by a movement that is so too, and the other way round.
+    pub block: bool,
 }
 
 impl Transfer {
@@ -132,7 +133,7 @@ impl Transfer {
             bytes.push(u8::try_from(field.len()).unwrap_or(u8::MAX));
             bytes.extend_from_slice(field);
         };
-        put(&[self.kind as u8]);
+        put(&[self.kind as u8, u8::from(self.block)]);
         match self.subject {
             Subject::Accounts { debit, credit } => {
                 put(debit.uuid().as_bytes());

@@ -56,7 +56,7 @@ platform::problem_codes! {
     BLOCK_BENEFICIARY = 422 "block_beneficiary";
     /// Nothing is available that could be blocked.
     NOTHING_TO_BLOCK = 409 "nothing_to_block";
-    /// A block is released once, and not after it was executed.
+    /// A block is released once.
     BLOCK_ENDED = 409 "block_ended";
     /// The ledger refuses the block.
     BLOCK_REFUSED = 422 "block_refused";

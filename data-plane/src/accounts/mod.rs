@@ -90,7 +90,7 @@ pub enum Error {
     /// There is nothing to block.
     #[error("only {0} is available")]
     NothingToBlock(Money),
-    /// The block has ended: released before, or captured.
+    /// The block has been released before.
     #[error("the block has ended")]
     BlockEnded,
     /// The ledger refused.

@@ -1,7 +1,7 @@
 //! Blocks of amounts by authorities.
 
 use ledger::{
-    movements::{Capture, Deposit, PlainTransfer, Void},
+    movements::{Deposit, PlainTransfer, Void},
     outcome::Reason,
 };
 use serde_json::{Value, json};
@@ -58,12 +58,30 @@ async fn a_block_holds_what_is_available_until_it_is_released() {
         release("r2").await.is_problem("block_ended", "it was released");
         let balance = cell.read(&path(&account, "")).await["balance"].clone();
         assert_eq!((&balance["held"], &balance["available"]), (&json!(pesos(300)), &json!(pesos(750))));
+    }
+}
 
-        let hold = first["hold_id"].as_str().unwrap().parse().unwrap();
-        let capture = Capture { id: fresh(), hold, amount: None };
-        assert_eq!(refusal(&cell.post_direct(capture).await), None, "the order is executed");
-        let path = path(&account, &format!("/blocks/{}/releases", first["hold_id"].as_str().unwrap()));
-        cell.act(&path, &because("authority_order")).await.is_problem("block_ended", "it was executed");
+#[tokio::test]
+async fn a_block_is_no_hold_of_the_holders() {
+    for cell in Cell::both().await {
+        let (account, _) = funded(&cell, 1_000).await;
+        let court = cell.internal("liability").await;
+        let block = cell.act(&path(&account, "/blocks"), &order(300, &court)).await.ok(201);
+        let id = block["hold_id"].as_str().unwrap();
+        let hold = format!("/v1/holds/{id}");
+        for way in ["captures", "voids"] {
+            let call = cell.post(&format!("{hold}/{way}"), &json!({})).token(&cell.token).key("k");
+            call.send().await.is_problem("hold_is_block", way);
+        }
+        let part = cell.act(&format!("{hold}/captures"), &json!({"amount": pesos(1)})).await;
+        part.is_problem("hold_is_block", "of a part");
+        assert_eq!(cell.read(&hold).await["status"], "blocked");
+        assert_eq!(cell.read(&path(&account, "")).await["balance"]["held"], json!(pesos(300)));
+        let release = path(&account, &format!("/blocks/{id}/releases"));
+        cell.act(&release, &because("authority_order")).await.ok(200);
+        assert_eq!(cell.read(&hold).await["status"], "voided");
+        let void = cell.act(&format!("{hold}/voids"), &json!({})).await;
+        void.is_problem("hold_already_voided", "it was released");
     }
 }
 
@@ -127,8 +145,5 @@ async fn what_cannot_be_blocked_is_named() {
     let pay = PlainTransfer { id: fresh(), debit: id(&account), credit: id(&customer), money: pesos(991) };
     assert_eq!(refusal(&cell.post_direct(pay).await), Some(Reason::InsufficientFunds));
     let void = Void { id: fresh(), hold: hold.parse().unwrap() };
-    assert_eq!(refusal(&cell.post_direct(void).await), None);
-    cell.act(&release(&account, hold), &because("resolved"))
-        .await
-        .is_problem("block_ended", "voided elsewhere");
+    assert_eq!(refusal(&cell.post_direct(void).await), Some(Reason::HoldIsBlock));
 }

@@ -59,6 +59,8 @@ codes! {
         HOLD_EXPIRED = 409 "hold_expired";
     HoldNotExpired: /// The hold's time is not over.
         HOLD_NOT_EXPIRED = 409 "hold_not_expired";
+    HoldIsBlock: /// The hold is an authority's block.
+        HOLD_IS_BLOCK = 409 "hold_is_block";
     CaptureExceedsHold: /// More than is held.
         CAPTURE_EXCEEDS_HOLD = 422 "capture_exceeds_hold";
     OriginalNotFound: /// No posted transfer has this id.
@@ -131,6 +133,7 @@ pub(super) fn field(reason: Reason, names: Names) -> Option<&'static str> {
         | Reason::HoldAlreadyVoided
         | Reason::HoldExpired
         | Reason::HoldNotExpired
+        | Reason::HoldIsBlock
         | Reason::OriginalNotFound
         | Reason::NotReversible
         | Reason::AlreadyReversed => return None,

@@ -70,6 +70,7 @@ where
             &own::HOLD_ALREADY_CAPTURED,
             &own::HOLD_ALREADY_VOIDED,
             &own::HOLD_EXPIRED,
+            &own::HOLD_IS_BLOCK,
             &own::CAPTURE_EXCEEDS_HOLD,
             &own::CURRENCY_MISMATCH,
             &own::DEBIT_ACCOUNT_FROZEN,
@@ -88,6 +89,7 @@ where
             &own::HOLD_ALREADY_CAPTURED,
             &own::HOLD_ALREADY_VOIDED,
             &own::HOLD_EXPIRED,
+            &own::HOLD_IS_BLOCK,
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
@@ -135,6 +137,8 @@ async fn hold_get(
 }
 
 /// Captures a hold: posts it, in part or whole, and ends it.
+///
+/// Not an authority's block: `hold_is_block`.
 #[utoipa::path(post, path = "/v1/holds/{id}/captures", operation_id = "hold_capture", tag = "holds",
     params(("id" = TransferId, Path, description = "The hold")),
     request_body = NewCapture, responses((status = 201, description = "Posted, durably", body = Shown)))]
@@ -158,6 +162,8 @@ async fn hold_capture(
 }
 
 /// Voids a hold: releases it without posting.
+///
+/// Not an authority's block, which its account releases: `hold_is_block`.
 #[utoipa::path(post, path = "/v1/holds/{id}/voids", operation_id = "hold_void", tag = "holds",
     params(("id" = TransferId, Path, description = "The hold")),
     request_body = NewMovement, responses((status = 201, description = "Released, durably", body = Shown)))]

@@ -87,6 +87,7 @@ impl NewTransfer {
             reference: self.reference,
             key,
             shape: None,
+            block: false,
         }
     }
 }

@@ -19,7 +19,7 @@ pub struct Hold {
     pub credit: AccountId,
     /// How much.
     pub money: Money,
-    /// When it ends by itself; `None` for an authority's block.
+    /// When it ends by itself; `None`: never.
     pub expires_at: Option<DateTime<Utc>>,
 }
 

@@ -1,5 +1,6 @@
 //! Every way money moves, a file each: what it is called with, and between which classes of account it leads.
 
+mod block;
 mod capture;
 mod deposit;
 mod expiry;
@@ -11,8 +12,16 @@ mod void;
 mod withdrawal;
 
 pub use self::{
-    capture::Capture, deposit::Deposit, expiry::Expiry, fee::Fee, hold::Hold, reversal::Reversal,
-    transfer::PlainTransfer, void::Void, withdrawal::Withdrawal,
+    block::{Block, Release},
+    capture::Capture,
+    deposit::Deposit,
+    expiry::Expiry,
+    fee::Fee,
+    hold::Hold,
+    reversal::Reversal,
+    transfer::PlainTransfer,
+    void::Void,
+    withdrawal::Withdrawal,
 };
 use crate::{
     account::Class,
@@ -44,5 +53,6 @@ fn plain(id: tenants::id::TransferId, kind: Kind, subject: Subject) -> Transfer 
         reference: None,
         key: None,
         shape: None,
+        block: false,
     }
 }

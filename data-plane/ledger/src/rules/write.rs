@@ -55,7 +55,7 @@ impl Book {
                 credit: credit.id,
                 amount,
                 currency: debit.currency,
-                state: HoldState::Held,
+                state: if transfer.block { HoldState::Blocked } else { HoldState::Held },
                 captured: None,
                 expires_at: transfer.expires_at,
                 placed_at: effective_at,

@@ -31,8 +31,10 @@ struct Model {
 enum Event {
     Move(u128, u128, i64),
     Hold(u128, u128, i64),
+    Block(u128, u128, i64),
     Capture(u128, i64),
     Void(u128),
+    Release(u128),
     Reverse(u128),
 }
 
@@ -65,10 +67,18 @@ impl Model {
 
     fn fresh(&mut self, id: u128, event: Event) -> &'static str {
         match event {
-            Event::Move(debit, credit, _) | Event::Hold(debit, credit, _) if debit == credit => {
+            Event::Move(debit, credit, _)
+            | Event::Hold(debit, credit, _)
+            | Event::Block(debit, credit, _)
+                if debit == credit =>
+            {
                 "accounts_identical"
             }
-            Event::Move(debit, _, amount) | Event::Hold(debit, _, amount) if !self.pays(debit, amount) => {
+            Event::Move(debit, _, amount)
+            | Event::Hold(debit, _, amount)
+            | Event::Block(debit, _, amount)
+                if !self.pays(debit, amount) =>
+            {
                 "insufficient_funds"
             }
             Event::Move(debit, credit, amount) => {
@@ -76,18 +86,21 @@ impl Model {
                 self.moved.insert(id, (debit, credit, amount));
                 "posted"
             }
-            Event::Hold(debit, credit, amount) => {
+            Event::Hold(debit, credit, amount) | Event::Block(debit, credit, amount) => {
                 *self.held.entry(debit).or_default() += amount;
-                self.holds.insert(id, (debit, credit, amount, "open"));
+                let state = if matches!(event, Event::Block(..)) { "blocked" } else { "open" };
+                self.holds.insert(id, (debit, credit, amount, state));
                 "posted"
             }
-            Event::Capture(hold, _) | Event::Void(hold) => {
+            Event::Capture(hold, _) | Event::Void(hold) | Event::Release(hold) => {
                 let Some(&(debit, credit, held, state)) = self.holds.get(&hold) else {
                     return "hold_not_found";
                 };
                 match (state, event) {
                     ("captured", _) => return "hold_already_captured",
                     ("voided", _) => return "hold_already_voided",
+                    ("open", Event::Release(_)) => return "hold_not_found",
+                    ("blocked", Event::Capture(..) | Event::Void(_)) => return "hold_is_block",
                     (_, Event::Capture(_, amount)) if amount > held => return "capture_exceeds_hold",
                     _ => {}
                 }
@@ -164,11 +177,13 @@ impl Model {
 fn event(rng: &mut SmallRng, ids: u128) -> Event {
     let account = |rng: &mut SmallRng| rng.random_range(1..=ACCOUNTS);
     let amount = rng.random_range(1..=100);
-    match rng.random_range(0..10) {
+    match rng.random_range(0..13) {
         0..4 => Event::Move(account(rng), account(rng), amount),
         4 | 5 => Event::Hold(account(rng), account(rng), amount),
         6 | 7 => Event::Capture(rng.random_range(1..=ids), amount),
         8 => Event::Void(rng.random_range(1..=ids)),
+        9 | 10 => Event::Block(account(rng), account(rng), amount),
+        11 => Event::Release(rng.random_range(1..=ids)),
         _ => Event::Reverse(rng.random_range(1..=ids)),
     }
 }
@@ -179,7 +194,8 @@ fn request(id: u128, event: Event, linked: bool) -> Transfer {
         Event::Move(debit, credit, amount) => (Kind::Transfer, accounts(debit, credit), Some(amount)),
         Event::Hold(debit, credit, amount) => (Kind::Hold, accounts(debit, credit), Some(amount)),
         Event::Capture(hold, amount) => (Kind::Capture, Subject::Hold(transfer_id(hold)), Some(amount)),
-        Event::Void(hold) => (Kind::Void, Subject::Hold(transfer_id(hold)), None),
+        Event::Block(debit, credit, amount) => (Kind::Hold, accounts(debit, credit), Some(amount)),
+        Event::Void(hold) | Event::Release(hold) => (Kind::Void, Subject::Hold(transfer_id(hold)), None),
         Event::Reverse(original) => (Kind::Reversal, Subject::Original(transfer_id(original)), None),
     };
     let currency = matches!(subject, Subject::Accounts { .. }).then(|| Currency::parse("BRL").unwrap());
@@ -196,6 +212,7 @@ fn request(id: u128, event: Event, linked: bool) -> Transfer {
         reference: None,
         key: None,
         shape: None,
+        block: matches!(event, Event::Block(..) | Event::Release(_)),
     }
 }
 

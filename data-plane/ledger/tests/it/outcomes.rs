@@ -113,6 +113,7 @@ fn book() -> Book {
     book.add_hold(hold(102, HoldState::Voided, None));
     book.add_hold(hold(103, HoldState::Held, Some(now())));
     book.add_hold(hold(104, HoldState::Held, None));
+    book.add_hold(hold(105, HoldState::Blocked, None));
     book
 }
 
@@ -137,6 +138,7 @@ fn plain(id: u128, subject: Subject, amount: Option<i64>) -> Transfer {
         reference: None,
         key: None,
         shape: None,
+        block: false,
     }
 }
 
@@ -199,6 +201,7 @@ const OF_HOLDS: &[Fault] = &[
     (Reason::HoldAlreadyVoided, &["hold"], |transfer| hold_is(transfer, 102)),
     (Reason::HoldExpired, &["hold"], |transfer| hold_is(transfer, 103)),
     (Reason::HoldNotExpired, &["kind", "hold"], |transfer| transfer.kind = Kind::Expiry),
+    (Reason::HoldIsBlock, &["hold"], |transfer| hold_is(transfer, 105)),
     (Reason::CaptureExceedsHold, &["amount"], |transfer| transfer.amount = Some(101)),
     (Reason::CurrencyMismatch, &["currency"], |transfer| transfer.currency = Currency::parse("USD")),
     (Reason::DebitAccountFrozen, &["hold"], |transfer| hold_is(transfer, 104)),

@@ -8,6 +8,7 @@
 //! transfer|deposit|withdrawal|fee|hold ID DEBIT CREDIT AMOUNT [CURRENCY] [expires=S] [effective=S]
 //!     [balancing=debit|credit] [linked] -> OUTCOME
 //! capture ID HOLD [AMOUNT] [linked] -> OUTCOME      void|reversal ID OF [linked] -> OUTCOME      expiry ID OF -> OUTCOME
+//! block as hold, release as void, execution as capture: an authority's
 //! balance NAME POSTED HELD AVAILABLE                end: posts a call whose last event is linked
 //! ```
 //! Linked events wait for the event that ends their chain and are posted in one call. Times are seconds from the table's
@@ -132,6 +133,12 @@ impl<B: Books> Run<'_, B> {
     }
 
     fn transfer(&mut self, kind: &str, id: &str, rest: &[&str], linked: bool) -> Transfer {
+        let (kind, block) = match kind {
+            "block" => ("hold", true),
+            "release" => ("void", true),
+            "execution" => ("capture", true),
+            other => (other, false),
+        };
         let kind: Kind = serde_json::from_value(kind.into()).unwrap();
         let mut transfer = Transfer {
             id: transfer_id(self.number(id)),
@@ -146,6 +153,7 @@ impl<B: Books> Run<'_, B> {
             reference: None,
             key: None,
             shape: None,
+            block,
         };
         let rest = match (kind, rest) {
             (Kind::Capture | Kind::Void | Kind::Expiry, [hold, rest @ ..]) => {
@@ -281,6 +289,35 @@ tables! {
         balance ana 850 0 850
         capture c5 nothing -> hold_not_found
         capture c6 t1 -> hold_not_found
+    "
+    a_block_ends_by_its_own_movements_only "
+        block b1 ana beto 400 -> posted
+        balance ana 1000 400 600
+        capture c1 b1 -> hold_is_block
+        capture c2 b1 401 -> hold_is_block
+        void v1 b1 -> hold_is_block
+        void v1 b1 -> hold_is_block
+        expiry e1 b1 -> hold_not_expired
+        transfer t1 ana beto 100 linked -> linked_transfer_failed
+        void v2 b1 -> hold_is_block
+        block b1 ana beto 400 -> replayed
+        hold b1 ana beto 400 -> id_reused
+        balance ana 1000 400 600
+        release r1 b1 -> posted
+        release r1 b1 -> replayed
+        release r2 b1 -> hold_already_voided
+        balance ana 1000 0 1000
+        block b2 ana beto 9000 balancing=debit -> posted
+        balance ana 1000 1000 0
+        execution x1 b2 1001 -> capture_exceeds_hold
+        execution x2 b2 300 -> posted
+        capture c3 b2 -> hold_already_captured
+        balance ana 700 0 700
+        balance beto 300 0 300
+        hold h1 ana beto 50 -> posted
+        release r3 h1 -> hold_not_found
+        execution x3 h1 -> hold_not_found
+        void v3 h1 -> posted
     "
     a_chain_is_all_or_none "
         transfer t1 ana beto 300 linked -> linked_transfer_failed

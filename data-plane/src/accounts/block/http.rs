@@ -86,11 +86,11 @@ struct NewBlockWire {
     /// Its own reference.
     #[schema(min_length = 1, max_length = 69)]
     reference: String,
-    /// The internal account that gets the money if the order is executed by a capture of the hold.
+    /// The internal account that gets the money if the order is executed.
     beneficiary_account_id: AccountId,
 }
 
-/// A block: a hold that ends only by a capture or a void.
+/// A block: a hold that only its release ends.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Block, example = json!({
     "hold_id": "trf_01jd4q8e7xf2r9k3m5n7p0s4t6", "account_id": "acct_01jd4q8e7xf2r9k3m5n7p0s4t6",

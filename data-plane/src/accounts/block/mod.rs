@@ -2,8 +2,8 @@
 //!
 //! **Promise.** An authority's block is a hold without expiry of what is available, at most of what was ordered. The order
 //! is written first, under the id of the hold that is then asked of the ledger, so that a repeated request gets the same
-//! answer whenever it broke off. Its release is the void of that hold, under an id derived from it, after the record of who
-//! asked and why.
+//! answer whenever it broke off. Nothing but its release ends it, under an id derived from it, after the record of who asked
+//! and why: the ledger refuses other captures and voids of that hold.
 //!
 //! **Cost.** Two transactions per request, the second one the ledger's.
 
@@ -14,7 +14,7 @@ use ledger::{
     account::State,
     movements,
     outcome::{Detail, Outcome, Reason as Refusal},
-    transfer::{Posted, Side, Transfer, derived_id},
+    transfer::{Posted, Transfer, derived_id},
 };
 use platform::{
     ctx::Ctx,
@@ -70,15 +70,9 @@ pub async fn block(
         Ok::<_, Error>(hold)
     })
     .await?;
-    let movement = movements::Hold {
-        id: hold,
-        debit: id,
-        credit: order.beneficiary,
-        money: Money::new(order.amount, currency),
-        expires_at: None,
-    };
+    let money = Money::new(order.amount, currency);
+    let movement = movements::Block { id: hold, debit: id, credit: order.beneficiary, money };
     let transfer = Transfer {
-        balancing: Some(Side::Debit),
         reference: Some(format!("{} {}", order.authority, order.reference).into()),
         key: Some(key.text().into()),
         ..movement.into()
@@ -98,7 +92,7 @@ pub async fn block(
     }
 }
 
-/// Releases a block, once per key: voids the hold.
+/// Releases a block, once per key.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Invalid`], [`Error::BlockEnded`], [`Error::Refused`]; the key's, the ledger's and the
@@ -128,14 +122,14 @@ pub async fn release(
     })
     .await?;
     let replayed = begun != Begun::New;
-    let void = movements::Void { id: derived_id(hold.uuid(), "release"), hold };
-    let void = Transfer { key: Some(key.text().into()), ..void.into() };
-    match ledger.post_one(ctx, void).await? {
+    let movement = movements::Release { id: derived_id(hold.uuid(), "release"), hold };
+    let transfer = Transfer { key: Some(key.text().into()), ..movement.into() };
+    match ledger.post_one(ctx, transfer).await? {
         Outcome::Posted(row) => Ok(Done { what: (*row).clone(), replayed }),
         Outcome::Replayed(row) if replayed => Ok(Done { what: (*row).clone(), replayed }),
         Outcome::Replayed(_) => Err(Error::BlockEnded),
         Outcome::Rejected(refused) => Err(match refused.reason {
-            Refusal::HoldAlreadyCaptured | Refusal::HoldAlreadyVoided => Error::BlockEnded,
+            Refusal::HoldAlreadyVoided => Error::BlockEnded,
             reason => Error::Refused(reason),
         }),
     }

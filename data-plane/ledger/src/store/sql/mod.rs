@@ -372,7 +372,8 @@ impl StoreTx for SqlTx {
             .or_null();
         let sql = format!(
             "UPDATE ledger_hold AS t SET state = u.state, captured = nullif(u.captured, -1), resolved_by = {} \
-             FROM {{u}} WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id AND t.state = 0",
+             FROM {{u}} WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
+             AND t.state IN (0, 4)",
             columns.last(self.backend()),
         );
         self.write(shard, Write { sql, rows: columns, count }).await

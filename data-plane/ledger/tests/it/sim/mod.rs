@@ -144,6 +144,7 @@ fn plain(id: TransferId, kind: Kind, subject: Subject) -> Transfer {
         reference: None,
         key: None,
         shape: None,
+        block: false,
     }
 }
 

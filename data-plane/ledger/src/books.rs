@@ -199,6 +199,30 @@ pub async fn hold(tx: &Tx, scope: Scope, id: TransferId) -> Result<Option<Hold>,
     row.as_ref().map(sql::hold).transpose()
 }
 
+/// Those of these holds that were placed, in no order, each with when it ended if it has.
+///
+/// # Errors
+/// As the database says.
+pub async fn holds(
+    tx: &Tx,
+    scope: Scope,
+    ids: &[TransferId],
+) -> Result<Vec<(Hold, Option<DateTime<Utc>>)>, DbErr> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (3..).take(ids.len()).map(|place: usize| format!("${place}")).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT {HOLD}, e.effective_at FROM ledger_hold AS t LEFT JOIN ledger_transfer AS e ON e.shard_id = t.shard_id \
+         AND e.environment_id = t.environment_id AND e.id = t.resolved_by \
+         WHERE t.shard_id = $1 AND t.environment_id = $2 AND t.id IN ({places})"
+    );
+    let values: [Value; 2] = [scope.shard.into(), scope.id.into()];
+    let values = values.into_iter().chain(ids.iter().map(|id| id.uuid().into()));
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
+    rows.iter().map(|row| Ok((sql::hold(row)?, row.try_get_by_index(11)?))).collect()
+}
+
 /// The transfers of an account in their order, after position `after` (0, or one of its own transfers'), at most `limit`;
 /// with the side that is the account's. Summed from the first, they explain its balance.
 ///

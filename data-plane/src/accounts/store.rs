@@ -384,6 +384,59 @@ impl<'a> Accounts<'a> {
         account_block::Entity::insert(row).exec_without_returning(&**self.tx).await.map(drop)
     }
 
+    /// At most `limit` orders to block amounts of this account, oldest first, after this hold; with their holds and when
+    /// they were recorded.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn orders(
+        &self,
+        id: AccountId,
+        after: Option<TransferId>,
+        limit: u64,
+    ) -> Result<Vec<(TransferId, Order, DateTime<Utc>)>, DbErr> {
+        use account_block::Column;
+        let rows = account_block::Entity::find()
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::EnvironmentId.eq(self.scope.id))
+            .filter(Column::AccountId.eq(id.uuid()))
+            .filter(Column::HoldId.gt(after.map(TransferId::uuid).unwrap_or_default()))
+            .order_by_asc(Column::HoldId)
+            .limit(limit)
+            .all(&**self.tx)
+            .await?;
+        let order = |row: account_block::Model| {
+            let order = Order {
+                authority: row.authority,
+                reference: row.reference,
+                amount: row.amount,
+                beneficiary: AccountId::from_uuid(row.beneficiary_id),
+            };
+            (TransferId::from_uuid(row.hold_id), order, row.ordered_at)
+        };
+        Ok(rows.into_iter().map(order).collect())
+    }
+
+    /// Why the releases of these blocks were asked for; those of which none was are not among them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn release_reasons(&self, holds: &[TransferId]) -> Result<Vec<(TransferId, Reason)>, DbErr> {
+        use account_block_release::Column;
+        let rows = account_block_release::Entity::find()
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::EnvironmentId.eq(self.scope.id))
+            .filter(Column::HoldId.is_in(holds.iter().map(|hold| hold.uuid())))
+            .all(&**self.tx)
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                let code = ReasonCode::of(&row.reason).ok_or_else(|| broken("a reason"))?;
+                Ok((TransferId::from_uuid(row.hold_id), Reason { code, detail: row.detail }))
+            })
+            .collect()
+    }
+
     /// Whether `hold` was asked of the ledger as a block of this account.
     ///
     /// # Errors

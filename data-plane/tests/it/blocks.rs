@@ -86,6 +86,51 @@ async fn a_block_is_no_hold_of_the_holders() {
 }
 
 #[tokio::test]
+async fn the_blocks_of_an_account_are_listed() {
+    for cell in Cell::both().await {
+        let (account, _) = funded(&cell, 1_000).await;
+        let court = cell.internal("liability").await;
+        let at = path(&account, "/blocks");
+        assert_eq!(cell.read(&at).await["data"], json!([]));
+        let first = cell.act(&at, &order(300, &court)).await.ok(201);
+        let second = cell.act(&at, &order(5_000, &court)).await.ok(201);
+        cell.act(&at, &order(7, &court)).await.is_problem("nothing_to_block", "all is blocked");
+        let release = format!("{at}/{}/releases", first["hold_id"].as_str().unwrap());
+        let released = cell.act(&release, &because("authority_order")).await.ok(200);
+        let page = cell.read(&format!("{at}?limit=2")).await;
+        assert_eq!(page["has_more"], true);
+        let expected = |block: &Value, ordered: i64| {
+            json!({
+                "hold_id": block["hold_id"], "account_id": account["id"], "authority": "SAT",
+                "reference": "500-05-2026-4711", "beneficiary_account_id": court["id"],
+                "ordered": pesos(ordered), "blocked": block["blocked"], "blocked_at": block["blocked_at"],
+            })
+        };
+        let mut ended = expected(&first, 300);
+        ended["released_at"] = released["released_at"].clone();
+        ended["release_reason"] = because("authority_order")["reason"].clone();
+        for (mut expected, found) in [ended, expected(&second, 5_000)].into_iter().zip([0, 1]) {
+            let found = &page["data"][found];
+            expected["ordered_at"] = found["ordered_at"].clone();
+            assert!(found["ordered_at"].is_string() && *found == expected, "{found} is not {expected}");
+        }
+        let cursor = page["next_cursor"].as_str().unwrap();
+        let rest = cell.read(&format!("{at}?limit=2&cursor={cursor}")).await;
+        assert_eq!((&rest["has_more"], rest["data"].as_array().unwrap().len()), (&json!(false), 1));
+        let refused = &rest["data"][0];
+        assert_eq!((&refused["ordered"], &refused["blocked"]), (&json!(pesos(7)), &Value::Null));
+
+        let get = async |path: &str, token: &str| cell.get(path).token(token).send().await;
+        let other = path(&cell.customer().await, "/blocks");
+        assert_eq!(cell.read(&other).await["data"], json!([]), "another account's");
+        let answer = get(&format!("{other}?cursor={cursor}"), &cell.token).await;
+        answer.is_problem("invalid_cursor", "of another account");
+        get(&at, &cell.token_of(2)).await.is_problem("not_found", "another tenant");
+        get(&at, &cell.token_with(&["holds:read"])).await.is_problem("insufficient_scope", "of holds only");
+    }
+}
+
+#[tokio::test]
 async fn of_many_releases_at_once_one_happens() {
     for cell in Cell::both().await {
         let (account, _) = funded(&cell, 100).await;

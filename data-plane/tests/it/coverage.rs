@@ -150,6 +150,8 @@ async fn states(tour: &Tour<'_>, salary: &str, court: &str) {
     let block = tour.post(&format!("{path}/blocks"), order).await;
     let release = format!("{path}/blocks/{}/releases", text(&block, "hold_id"));
     tour.post(&release, json!({"reason": reason})).await;
+    let blocks = tour.get(&format!("{path}/blocks")).await.json();
+    assert_eq!(blocks["data"][0]["hold_id"], block["hold_id"]);
     tour.post(&format!("/v1/accounts/{court}/closures"), json!({"reason": reason})).await;
 }
 

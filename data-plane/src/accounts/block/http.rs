@@ -13,11 +13,12 @@ use ledger::{
 };
 use platform::{
     db::Db,
-    http::{Json, Path},
+    http::{Json, Path, Query},
     idempotency::{Keyed, Replayed},
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
-    problem::{Problem, codes},
+    page::{Page, PageQuery},
+    problem::{In, Problem, codes},
     token::{Access, Authorized},
 };
 use serde::{Deserialize, Serialize};
@@ -29,10 +30,10 @@ use utoipa::ToSchema;
 
 use super::{
     super::http::{
-        ACCOUNT_STATE, AccountsWrite, BLOCK_BENEFICIARY, BLOCK_ENDED, BLOCK_REFUSED, CURRENCY_NOT_OFFERED,
-        MoveWire, NOT_A_CUSTOMERS_ACCOUNT, NOTHING_TO_BLOCK,
+        ACCOUNT_STATE, AccountsRead, AccountsWrite, BLOCK_BENEFICIARY, BLOCK_ENDED, BLOCK_REFUSED,
+        CURRENCY_NOT_OFFERED, MoveWire, NOT_A_CUSTOMERS_ACCOUNT, NOTHING_TO_BLOCK,
     },
-    Order, block, release,
+    Order, Ordered, Reason, block, list, release,
 };
 
 /// The routes.
@@ -58,6 +59,7 @@ where
             &LEDGER_OVERLOADED,
             &codes::STORAGE_FULL
         ))
+        .routes(operation!(account_block_list, &codes::NOT_FOUND, &codes::INVALID_CURSOR))
         .routes(operation!(
             account_block_release,
             &codes::NOT_FOUND,
@@ -141,6 +143,82 @@ async fn account_block(
     };
     let body = (StatusCode::CREATED, Json(wire));
     Ok(Replayed::when(done.replayed, body))
+}
+
+/// An authority's order, and what became of it.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BlockOrder, example = json!({
+    "hold_id": "trf_01jd4q8e7xf2r9k3m5n7p0s4t6", "account_id": "acct_01jd4q8e7xf2r9k3m5n7p0s4t6",
+    "authority": "SAT", "reference": "500-05-2026-4711",
+    "beneficiary_account_id": "acct_01jd4q8e7xf2r9k3m5n7p0s4t6",
+    "ordered": {"amount": 500_000, "currency": "MXN"}, "ordered_at": "2026-11-21T16:04:05.120000Z",
+    "blocked": {"amount": 130_000, "currency": "MXN"}, "blocked_at": "2026-11-21T16:04:05.123456Z",
+    "released_at": "2026-11-28T10:15:00Z", "release_reason": {"code": "authority_order", "detail": "Order 4712/2026"}
+}))]
+struct OrderedWire {
+    /// The hold; there is none of an order for which nothing was blocked.
+    hold_id: TransferId,
+    account_id: AccountId,
+    authority: String,
+    /// The authority's own.
+    reference: String,
+    beneficiary_account_id: AccountId,
+    /// What the authority asked for.
+    ordered: Money,
+    /// Environment time, as all others.
+    ordered_at: DateTime<Utc>,
+    /// What was available and was blocked; not there if nothing was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked: Option<Money>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_at: Option<DateTime<Utc>>,
+    /// Not there while the amount is blocked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    released_at: Option<DateTime<Utc>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    release_reason: Option<Reason>,
+}
+
+impl OrderedWire {
+    fn of(account_id: AccountId, row: Ordered) -> Self {
+        let (blocked, blocked_at) = row.blocked.unzip();
+        let (released_at, release_reason) = row.released.unzip();
+        Self {
+            hold_id: row.hold,
+            account_id,
+            authority: row.order.authority,
+            reference: row.order.reference,
+            beneficiary_account_id: row.order.beneficiary,
+            ordered: Money::new(row.order.amount, row.currency),
+            ordered_at: row.ordered_at,
+            blocked: blocked.map(|amount| Money::new(amount, row.currency)),
+            blocked_at,
+            released_at,
+            release_reason: release_reason.flatten(),
+        }
+    }
+}
+
+/// Lists the orders to block amounts of an account, oldest first.
+#[utoipa::path(get, path = "/v1/accounts/{id}/blocks", operation_id = "account_block_list", tag = "accounts",
+    params(("id" = AccountId, Path), PageQuery),
+    responses((status = 200, description = "A page of orders", body = Page<OrderedWire>)))]
+async fn account_block_list(
+    ctx: Authorized<AccountsRead>,
+    State(db): State<Db>,
+    Path(id): Path<AccountId>,
+    Query(query): Query<PageQuery>,
+) -> Result<Json<Page<OrderedWire>>, Problem> {
+    const LIST: &str = "blocks";
+    // With the account, since a page of one says nothing of another's.
+    let after = query.cursor.map(|cursor| cursor.key::<(AccountId, TransferId)>(LIST)).transpose()?;
+    if after.is_some_and(|(of, _)| of != id) {
+        let invalid = Problem::new(&codes::INVALID_CURSOR);
+        return Err(invalid.parameter(In::Query, "cursor", &codes::INVALID_VALUE));
+    }
+    let rows = list(&db, ctx.scope, id, after.map(|(_, hold)| hold), query.limit.rows()).await?;
+    let wires = rows.into_iter().map(|row| OrderedWire::of(id, row)).collect();
+    Ok(Json(Page::of(LIST, wires, query.limit, |order| (id, order.hold_id))))
 }
 
 /// What was blocked is available again.

@@ -5,19 +5,22 @@
 //! answer whenever it broke off. Nothing but its release ends it, under an id derived from it, after the record of who asked
 //! and why: the ledger refuses other captures and voids of that hold.
 //!
-//! **Cost.** Two transactions per request, the second one the ledger's.
+//! **Cost.** Two transactions per order or release, the second one the ledger's; one per list.
 
 pub mod http;
 
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use ledger::{
     Ledger,
     account::State,
-    movements,
+    books, movements,
     outcome::{Detail, Outcome, Reason as Refusal},
     transfer::{Posted, Transfer, derived_id},
 };
 use platform::{
-    ctx::Ctx,
+    ctx::{Ctx, Scope},
     db::{self, Db},
     idempotency::{Done, Key, Outcome as Begun, begin_in_tx},
 };
@@ -27,6 +30,58 @@ use tenants::{
 };
 
 use super::{Error, Order, Owner, Reason, get_in_tx, store::Accounts};
+
+/// An order, and what became of it.
+#[derive(Debug, Clone)]
+pub struct Ordered {
+    /// The id of its hold.
+    pub hold: TransferId,
+    /// What was ordered.
+    pub order: Order,
+    /// Of the account and all amounts.
+    pub currency: Currency,
+    /// When the order was recorded.
+    pub ordered_at: DateTime<Utc>,
+    /// How much was blocked, minor units, and when; `None` if nothing was.
+    pub blocked: Option<(i64, DateTime<Utc>)>,
+    /// When the block was released, and why.
+    pub released: Option<(DateTime<Utc>, Option<Reason>)>,
+}
+
+/// Reads at most `limit` orders to block amounts of an account, oldest first, after the one with this hold.
+///
+/// # Errors
+/// [`Error::NotFound`], and the database's.
+pub async fn list(
+    db: &Db,
+    scope: Scope,
+    id: AccountId,
+    after: Option<TransferId>,
+    limit: u64,
+) -> Result<Vec<Ordered>, Error> {
+    let tx = db.begin_read(scope).await?;
+    let account = get_in_tx(&tx, scope, id).await?.ok_or(Error::NotFound)?;
+    let accounts = Accounts::new(&tx, scope);
+    let orders = accounts.orders(id, after, limit).await?;
+    let ids: Vec<TransferId> = orders.iter().map(|(hold, ..)| *hold).collect();
+    let mut reasons: HashMap<_, _> = accounts.release_reasons(&ids).await?.into_iter().collect();
+    let holds: HashMap<_, _> =
+        books::holds(&tx, scope, &ids).await?.into_iter().map(|found| (found.0.id, found)).collect();
+    tx.commit().await?;
+    let listed = orders.into_iter().map(|(hold, order, ordered_at)| {
+        let found = holds.get(&hold);
+        let ended_at = found.and_then(|(_, ended_at)| *ended_at);
+        Ordered {
+            hold,
+            order,
+            currency: account.books.currency,
+            ordered_at,
+            blocked: found.map(|(placed, _)| (placed.amount, placed.placed_at)),
+            released: ended_at.map(|at| (at, reasons.remove(&hold))),
+        }
+    });
+    Ok(listed.collect())
+}
 
 /// Blocks what is available of a customer's account, at most what was ordered, once per key.
 ///

@@ -169,6 +169,10 @@ ids! {
     ImportId = "imp";
     /// A long-running operation.
     OperationId = "op";
+    /// A record that a condition of residency is met.
+    ResidencyId = "res";
+    /// A bundle of everything that an environment had.
+    ExportId = "exp";
     /// A row of the work queue.
     WorkId = "wrk";
 }

@@ -7,6 +7,7 @@
 use crate::calendar::Calendar;
 use crate::jurisdiction::{Country, Jurisdiction, JurisdictionId};
 use crate::money::Currency;
+use crate::residency::{self, Condition};
 use chrono::{Datelike, NaiveDate, Weekday};
 use serde::Deserialize;
 use std::sync::LazyLock;
@@ -160,11 +161,27 @@ struct Year {
     mark: Mark,
 }
 
+/// How long the regulator wants records kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Years after the end of the relation.
+    pub years: u32,
+    /// First date from which this is known to rule.
+    pub valid_from: NaiveDate,
+    /// Where it was read.
+    pub source: String,
+    /// How sure it is.
+    pub mark: Mark,
+}
+
 /// A jurisdiction and the values its regulator sets.
 #[derive(Debug, Clone)]
 pub struct Profile {
     /// Country, currency, locale, time zone and calendar.
     pub jurisdiction: Jurisdiction,
+    /// Which edition of the profile this is: environments are moved from one to the next.
+    pub version: String,
     /// The regulator's name.
     pub authority: String,
     /// The licences, the one that a first tenant would hold first.
@@ -177,6 +194,10 @@ pub struct Profile {
     pub indices: Vec<Index>,
     /// The identifiers that persons have.
     pub identifiers: Vec<IdentifierType>,
+    /// The countries that data may lie in, the home country first.
+    pub residency: Vec<residency::Place>,
+    /// How long records are kept.
+    pub retention: Retention,
     calendar_years: Vec<(i32, Mark)>,
 }
 
@@ -184,6 +205,7 @@ pub struct Profile {
 #[serde(deny_unknown_fields)]
 struct File {
     id: JurisdictionId,
+    version: String,
     authority: String,
     country: Country,
     currency: Currency,
@@ -199,6 +221,8 @@ struct File {
     indices: Vec<Index>,
     #[serde(default)]
     identifiers: Vec<identifier::Entry>,
+    residency: Vec<residency::Place>,
+    retention: Retention,
     calendar: CalendarFile,
 }
 
@@ -241,12 +265,15 @@ impl Profile {
         };
         Ok(Self {
             jurisdiction,
+            version: file.version,
             authority: file.authority,
             licences: file.licences,
             kyc_tiers: file.kyc_tiers,
             limits: file.limits,
             indices: file.indices,
             identifiers: identifier::read(file.identifiers)?,
+            residency: file.residency,
+            retention: file.retention,
             calendar_years: file.calendar.years.iter().map(|year| (year.year, year.mark)).collect(),
         })
     }
@@ -265,7 +292,16 @@ impl Profile {
         let identifiers =
             self.identifiers.iter().map(|value| ("identifiers", value.code.clone(), value.mark));
         let years = self.calendar_years.iter().map(|(year, mark)| ("calendar", year.to_string(), *mark));
-        let values = licences.chain(tiers).chain(limits).chain(indices).chain(identifiers).chain(years);
+        let places = self.residency.iter().flat_map(|place| {
+            let country = place.country;
+            let requirements = place.requires.iter();
+            let requirements =
+                requirements.map(move |one| ("residency", format!("{country}.{}", one.condition), one.mark));
+            std::iter::once(("residency", country.to_string(), place.mark)).chain(requirements)
+        });
+        let retention = std::iter::once(("retention", "years".to_owned(), self.retention.mark));
+        let values = licences.chain(tiers).chain(limits).chain(indices).chain(identifiers);
+        let values = values.chain(places).chain(retention).chain(years);
         values
             .filter(|(.., mark)| *mark == Mark::Uncertain)
             .map(|(kind, code, _)| format!("{kind}.{code}"))
@@ -297,12 +333,42 @@ impl File {
                 return Err(wrong(format!("indices.{}", index.code), "the value is not a decimal number"));
             }
         }
+        self.check_residency()?;
         for (at, year) in self.calendar.years.iter().enumerate() {
             if self.calendar.years[..at].iter().any(|earlier| earlier.year >= year.year) {
                 return Err(wrong(format!("calendar.{}", year.year), "years are listed once, in order"));
             }
             if NaiveDate::from_yo_opt(year.year, 1).is_none_or(|first| first.year() < 2000) {
                 return Err(wrong(format!("calendar.{}", year.year), "not a year of this century"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_residency(&self) -> Result<(), ProfileError> {
+        let version = self.version.split_once('.');
+        let digits =
+            |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+        if !version.is_some_and(|(year, month)| digits(year, 4) && digits(month, 2)) {
+            return Err(wrong("version", "not a year and a month, such as 2026.11"));
+        }
+        if self.residency.first().is_none_or(|place| place.country != self.country) {
+            return Err(wrong("residency", "the home country comes first"));
+        }
+        for (at, place) in self.residency.iter().enumerate() {
+            let key = format!("residency.{}", place.country);
+            if self.residency[..at].iter().any(|earlier| earlier.country == place.country) {
+                return Err(wrong(key, "a country is listed once"));
+            }
+            for (at, requirement) in place.requires.iter().enumerate() {
+                let of_cell = requirement.condition == Condition::Certificate;
+                if of_cell == requirement.attestations.is_empty() {
+                    return Err(wrong(key, "`certificate` names attestations, and nothing else does"));
+                }
+                let twice = |earlier: &residency::Requirement| earlier.condition == requirement.condition;
+                if place.requires[..at].iter().any(twice) {
+                    return Err(wrong(key, "a condition is listed once"));
+                }
             }
         }
         Ok(())

@@ -97,7 +97,10 @@ fn holidays_are_plausible() {
 
 #[test]
 fn uncertain_values_are_listed_for_review() {
-    assert_eq!(by_id("mx-cnbv").needs_legal_review(), ["calendar.2027"]);
+    assert_eq!(
+        by_id("mx-cnbv").needs_legal_review(),
+        ["residency.US.notice", "residency.US.local_only_contract", "calendar.2027"]
+    );
     assert!(by_id("br-bcb").needs_legal_review().is_empty());
 }
 
@@ -125,6 +128,13 @@ fn faulty_profiles_are_refused_by_name() {
         ("mark = \"seen\"", "mark = \"sure\"", "sure"),
         ("valid_from = \"2018-03-10\"", "valid_from = \"2018-13-10\"", "valid_from"),
         ("source = ", "origin = ", "origin"),
+        ("version = \"2026.11\"", "version = \"November\"", "version"),
+        ("[[residency]]\ncountry = \"MX\"", "[[residency]]\ncountry = \"CL\"", "residency"),
+        ("[[residency]]\ncountry = \"US\"", "[[residency]]\ncountry = \"MX\"", "residency.MX"),
+        ("condition = \"notice\"", "condition = \"blessing\"", "blessing"),
+        ("condition = \"notice\"", "condition = \"certificate\"", "residency.US"),
+        ("condition = \"notice\"", "condition = \"regulator_access\"", "residency.US"),
+        ("[retention]\nyears = 10", "[retention]\nyears = -1", "years"),
         ("code = \"CURP\"", "code = \"curp\"", "identifiers.curp"),
         ("code = \"CURP\"", "code = \"RFC\"", "identifiers.RFC"),
         ("pattern = \"", "pattern = \"(", "identifiers.CURP"),

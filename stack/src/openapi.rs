@@ -15,5 +15,7 @@ pub fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(&args.folder)?;
     let data_plane = data_plane::router::document()?.to_pretty_json()?;
     fs::write(args.folder.join("data-plane.json"), data_plane + "\n")?;
+    let control_plane = control_plane::router::document()?.to_pretty_json()?;
+    fs::write(args.folder.join("control-plane.json"), control_plane + "\n")?;
     Ok(())
 }

@@ -153,6 +153,10 @@ ids! {
     EnvironmentId = "env";
     /// A data-plane instance.
     CellId = "cell";
+    /// What a cell enrols with, once.
+    JoinTokenId = "join";
+    /// A certificate that was issued to a cell.
+    CertificateId = "crt";
     /// An OAuth client of an environment.
     ClientId = "cli";
     /// A natural or legal person who holds accounts.

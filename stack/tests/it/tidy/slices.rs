@@ -1,15 +1,29 @@
-//! Slices of the data plane: who may call whom, and what each kind of file may import.
+//! Slices of the planes: who may call whom, and what each kind of file may import.
 
 use super::source::{code, paths};
 
-/// The slices, low to high; a slice calls only slices of lower rows. Upward news travels as events.
-const LOW_TO_HIGH: [&[&str]; 6] = [
+/// Slices, low to high; a slice calls only slices of lower rows. Upward news travels as events.
+type Order = &'static [&'static [&'static str]];
+
+/// Those of a cell.
+const DATA_PLANE: Order = &[
     &["environments", "vault", "events"],
     &["parties"],
     &["accounts", "products"],
     &["fraud", "rails", "clearing"],
     &["payments", "lending", "cards", "remittances"],
     &["reconciliation", "reporting", "consents", "legacy", "link"],
+];
+
+/// Those of the control plane.
+const CONTROL_PLANE: Order = &[
+    &["organizations", "regions"],
+    &["cells"],
+    &["tenants"],
+    &["operations"],
+    &["environments", "clients"],
+    &["links"],
+    &["provisioning"],
 ];
 
 /// Modules at the root of the crate that put the slices together; no slice knows them.
@@ -39,19 +53,20 @@ fn is_test(path: &str) -> bool {
     path.contains("/tests/") || path.contains("/benches/")
 }
 
-/// The rank of a slice, its row above.
-fn rank(slice: &str) -> Option<usize> {
-    LOW_TO_HIGH.iter().position(|row| row.contains(&slice))
-}
-
-/// The slice that a file belongs to, if it is in a slice's folder.
-fn slice_of(path: &str) -> Option<&str> {
-    path.strip_prefix("data-plane/src/")?.split_once('/').map(|(slice, _)| slice)
+/// The slice that a file belongs to, if it is in a slice's folder, and the order it has its place in.
+fn slice_of(path: &str) -> Option<(Order, &str)> {
+    [("data-plane/src/", DATA_PLANE), ("control-plane/src/", CONTROL_PLANE)].into_iter().find_map(
+        |(home, order)| {
+            let (slice, _) = path.strip_prefix(home)?.split_once('/')?;
+            Some((order, slice))
+        },
+    )
 }
 
 /// Calls upwards, sideways, past a slice's `mod.rs`, or to the composition root.
 pub fn graph(path: &str, text: &str) -> Vec<String> {
-    let Some(own) = slice_of(path) else { return Vec::new() };
+    let Some((order, own)) = slice_of(path) else { return Vec::new() };
+    let rank = |slice: &str| order.iter().position(|row| row.contains(&slice));
     let Some(own_rank) = rank(own) else {
         return vec![format!(
             "{path}: slice {own} has no place in the order yet (stack/tests/it/tidy/slices.rs)"
@@ -183,6 +198,11 @@ fn planted_calls_are_found() {
     assert_eq!(faults("parties", "use crate::{\n    accounts::store::find,\n};"), 2, "both");
     assert_eq!(faults("parties", "use crate::router::Router;"), 1, "the composition root");
     assert_eq!(faults("novelty", ""), 1, "an unknown slice");
+    let faults = |slice: &str, text: &str| graph(&format!("control-plane/src/{slice}/store.rs"), text).len();
+    assert_eq!(faults("links", "use crate::cells::Cell;"), 0);
+    assert_eq!(faults("cells", "use crate::links::Document;"), 1, "upwards");
+    assert_eq!(faults("payments", ""), 1, "a slice of the other plane");
+    let faults = |slice: &str, text: &str| graph(&format!("data-plane/src/{slice}/store.rs"), text).len();
     assert_eq!(
         faults("parties", "// crate::payments::x\nconst X: &str = \"crate::payments::x\";"),
         0,

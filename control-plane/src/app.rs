@@ -1,0 +1,62 @@
+//! What the handlers of the control plane share.
+
+use std::{io, path::Path, sync::Arc};
+
+use axum::extract::FromRef;
+use platform::{
+    ctx::Clock,
+    db::{Db, StartError},
+    problem::Catalogue,
+    random,
+    token::{Access, Tokens},
+    work::{Options, Runner, SeaOrm},
+};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{ControlPlaneError, PLATFORM, config::ControlPlaneConfig, migrations::migrations, router};
+
+/// The state of the router; slices take the parts they need.
+#[derive(Clone, FromRef)]
+pub struct App {
+    /// The database.
+    pub db: Db,
+    /// The check of callers.
+    pub access: Access,
+    /// The texts of problems, for answers that report problems of parts.
+    pub catalogue: Arc<Catalogue>,
+    /// The wall clock; the control plane has no other.
+    pub clock: Clock,
+    /// What carries out the work that requests have left behind; somebody has to run it.
+    pub work: Arc<Runner<SeaOrm>>,
+    /// Wakes it after a commit that enqueued.
+    pub waker: Arc<Notify>,
+}
+
+impl App {
+    /// Connects and migrates.
+    ///
+    /// # Errors
+    /// The database is not there or does not fit, or a key file is no key.
+    pub async fn start(config: &ControlPlaneConfig, clock: Clock) -> Result<Self, ControlPlaneError> {
+        let db = Db::connect(&config.database).await.map_err(StartError::from)?;
+        db.migrate(migrations).await?;
+        db.check_schema(migrations).await?;
+        let access = Access::new(tokens(&config.keys.token_file)?, clock.clone());
+        let catalogue = router::catalogue(config.http.language)?;
+        let options = Options::new(vec![PLATFORM.shard]);
+        let work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
+        let (waker, work) = (work.waker(), Arc::new(work));
+        Ok(Self { db, access, catalogue, clock, work, waker })
+    }
+}
+
+/// Tokens under the development key in this file; made if it is not there. Their `env` holds the 128 bits of the
+/// organization they are for, until the control plane issues tokens of its own form.
+///
+/// # Errors
+/// The file cannot be read, made, or does not hold a key.
+pub fn tokens(file: &Path) -> io::Result<Tokens> {
+    let key = platform::keys::development_bytes(file)?;
+    Ok(Tokens::new(&key))
+}

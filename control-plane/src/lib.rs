@@ -1,0 +1,111 @@
+//! The control plane: who the tenants are, where their environments shall be, and which cells there are.
+//!
+//! **Promise.** It holds intent and never touches money: a cell goes on without it. Nothing of one organization is
+//! reachable with another's token. It opens no connection to a cell; cells come to it.
+//!
+//! Each domain is a folder (slice) here; the files beside them put the slices together. Rows lie in the scope of their
+//! organization, always on shard 0; what belongs to no tenant, such as regions and cells, lies in [`PLATFORM`].
+
+pub mod app;
+pub mod background;
+pub mod config;
+pub mod migrations;
+pub mod router;
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use platform::{
+    ctx::{Clock, Scope},
+    db::StartError,
+    drain::{self, Drain},
+    egress::{Egress, EgressError},
+    telemetry::{Readiness, Telemetry, TelemetryError},
+};
+use tokio::net::TcpListener;
+use uuid::Uuid;
+
+use crate::{app::App, config::ControlPlaneConfig};
+
+/// The scope of what belongs to no tenant. Its clients are operators.
+pub const PLATFORM: Scope = Scope::new(0, Uuid::from_u128(1));
+
+/// Why the control plane did not start, or ended otherwise than by a drain. Each text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlPlaneError {
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] platform::config::ConfigError),
+    /// An address is taken or not ours.
+    #[error(
+        "cannot listen on {address}: {error}; stop the process that has it, or set `{key}` to another one"
+    )]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The key that names it.
+        key: &'static str,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The database is not there, older, newer or not durable enough.
+    #[error(transparent)]
+    Database(#[from] StartError),
+    /// The problem texts are incomplete: a mistake of this build.
+    #[error(transparent)]
+    Texts(#[from] platform::problem::CatalogueError),
+    /// The list of hosts that may be called is wrong.
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    /// Metrics cannot be gathered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Logs, traces or metrics cannot be set up.
+    #[error(transparent)]
+    Telemetry(#[from] TelemetryError),
+    /// A key file that cannot be read or holds no key, signals, or requests that were cut off at the drain's limit.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The whole process: reads the configuration from a file and variables, and [`run`]s.
+///
+/// # Errors
+/// As [`ControlPlaneError`] says.
+pub fn main(
+    file: Option<PathBuf>,
+    variables: impl Iterator<Item = (String, String)>,
+    drain: Drain,
+) -> Result<(), ControlPlaneError> {
+    let config = platform::config::load(file.as_deref(), variables)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config, drain))
+}
+
+/// Runs the control plane until it is drained (SIGTERM, SIGINT, or by whoever began `drain`): migrates its database,
+/// starts its work, serves.
+///
+/// # Errors
+/// As [`ControlPlaneError`] says.
+pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), ControlPlaneError> {
+    let egress = Egress::new(&config.egress)?;
+    let telemetry = Telemetry::init("control-plane", &config.telemetry, &egress)?;
+    drain.on_signals()?;
+    let listener = listen(config.control_plane.listen, "control_plane.listen").await?;
+    let app = App::start(&config, Clock::system()).await?;
+    let background = background::start(&app, &drain);
+    let db = app.db.clone();
+    let readiness = Readiness::new(drain.clone()).check("database", move || {
+        let db = db.clone();
+        async move { db.app().ping().await }
+    });
+    let router = router::router(app.clone(), &config.http, readiness, telemetry.metrics())?;
+    tracing::info!(name = config.control_plane.name, address = %config.control_plane.listen, "the control plane serves");
+    let served = drain::serve(listener, router, &drain, &config.drain).await;
+    background.ended().await;
+    app.db.close().await.map_err(StartError::from)?;
+    telemetry.shutdown();
+    Ok(served?)
+}
+
+async fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ControlPlaneError> {
+    TcpListener::bind(address).await.map_err(|error| ControlPlaneError::Listen { address, key, error })
+}

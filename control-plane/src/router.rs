@@ -1,0 +1,67 @@
+//! The routes of the control plane behind the tower stack, and the document that knows them all.
+
+use std::sync::Arc;
+
+use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
+use platform::{
+    drain::Drain,
+    layers::{self, HttpConfig},
+    openapi::{self, utoipa_axum::router::OpenApiRouter},
+    problem::{self, Catalogue, Domain, Language},
+    telemetry::{self, Readiness},
+};
+use utoipa::openapi::OpenApi;
+
+use crate::{ControlPlaneError, app::App};
+
+/// The problem codes of this crate, and their texts.
+pub static DOMAIN: Domain = Domain {
+    name: "control-plane",
+    codes: &[],
+    en: include_str!("../locales/en.ftl"),
+    es: include_str!("../locales/es.ftl"),
+    pt: include_str!("../locales/pt.ftl"),
+};
+
+/// Every scope of the control plane, for who issues tokens.
+#[must_use]
+pub fn scopes() -> Vec<&'static str> {
+    Vec::new()
+}
+
+fn slices() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+}
+
+pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, ControlPlaneError> {
+    Ok(Arc::new(Catalogue::new(default, &[&DOMAIN])?))
+}
+
+/// The router of the control plane.
+///
+/// # Errors
+/// A problem code lacks a text, which the tests exclude.
+pub fn router(
+    app: App,
+    http: &HttpConfig,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+) -> Result<Router, ControlPlaneError> {
+    let catalogue = Arc::clone(&app.catalogue);
+    let routes: Router = slices().with_state(app).merge(problem::router(Arc::clone(&catalogue))).into();
+    let served = layers::apply(routes.merge(openapi::router(document()?)), http, catalogue);
+    // Beside the stack, so that they answer under overload.
+    Ok(served.merge(telemetry::probes(readiness, metrics)))
+}
+
+/// The document of the control plane: every operation, with its scopes and problems.
+///
+/// # Errors
+/// As [`router`].
+pub fn document() -> Result<OpenApi, ControlPlaneError> {
+    let problems = problem::router::<()>(catalogue(Language::En)?).into_openapi();
+    let probes = telemetry::probes::<()>(Readiness::new(Drain::new()), telemetry::metrics()?).into_openapi();
+    let all = slices().into_openapi().merge_from(problems).merge_from(probes);
+    Ok(openapi::document(all, "Tambo control plane", env!("CARGO_PKG_VERSION")))
+}

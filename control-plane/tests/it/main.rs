@@ -1,0 +1,6 @@
+//! Integration tests of the control plane, through its router, on both databases.
+
+#![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
+
+mod document;
+mod plane;

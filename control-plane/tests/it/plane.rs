@@ -1,0 +1,105 @@
+//! A control plane inside the test's process.
+
+#![allow(dead_code, reason = "the tests of slices use the rest")]
+
+use std::ops::Deref;
+
+use control_plane::{
+    PLATFORM,
+    app::App,
+    config::ControlPlaneConfig,
+    migrations::migrations,
+    router::{document, router, scopes},
+};
+use platform::{
+    config,
+    ctx::Clock,
+    drain::Drain,
+    telemetry::{self, Readiness},
+    testing::{TestDb, http::Api},
+    token::{Claims, Scopes},
+};
+use tempfile::TempDir;
+use tenants::{
+    environment::Mode,
+    id::{ClientId, EnvironmentId},
+};
+use utoipa::openapi::OpenApi;
+use uuid::Uuid;
+
+/// A control plane on a database of its own, and an operator who may do everything.
+pub struct Plane {
+    pub app: App,
+    pub api: Api,
+    pub document: OpenApi,
+    /// An operator's, with every scope.
+    pub token: String,
+    kept: (TestDb, TempDir),
+}
+
+impl Deref for Plane {
+    type Target = Api;
+    fn deref(&self) -> &Api {
+        &self.api
+    }
+}
+
+impl Plane {
+    /// One control plane on each database.
+    pub async fn both() -> [Self; 2] {
+        [Self::on(TestDb::sqlite(migrations).await).await, Self::on(TestDb::postgres(migrations).await).await]
+    }
+
+    /// A control plane on SQLite.
+    pub async fn sqlite() -> Self {
+        Self::on(TestDb::sqlite(migrations).await).await
+    }
+
+    async fn on(db: TestDb) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("control-plane.toml");
+        let token_file = folder.path().join("token.key");
+        let text = format!("[database]\nurl = \"\"\n[keys]\ntoken_file = \"{}\"\n", token_file.display());
+        std::fs::write(&file, text).unwrap();
+        let mut config: ControlPlaneConfig = config::load(Some(&file), []).unwrap();
+        config.database = db.config().clone();
+        let app = App::start(&config, Clock::system()).await.unwrap();
+        let readiness = Readiness::new(Drain::new());
+        let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
+        let document = document().unwrap();
+        let api = Api::new(router, &document);
+        let token = app.access.tokens().issue(&claims(PLATFORM.id, scopes().into_iter().collect()));
+        Self { app, api, document, token, kept: (db, folder) }
+    }
+
+    /// A connection that sees every row, to look behind the control plane.
+    pub async fn root(&self) -> sea_orm::DatabaseConnection {
+        self.kept.0.root().await
+    }
+
+    /// A token of an organization, with every scope.
+    pub fn token_of(&self, organization: Uuid) -> String {
+        self.issue(&claims(organization, scopes().into_iter().collect()))
+    }
+
+    /// An operator's token that may do nothing.
+    pub fn weak_token(&self) -> String {
+        self.issue(&claims(PLATFORM.id, Scopes::default()))
+    }
+
+    fn issue(&self, claims: &Claims) -> String {
+        self.app.access.tokens().issue(claims)
+    }
+}
+
+fn claims(organization: Uuid, scope: Scopes) -> Claims {
+    Claims {
+        sub: ClientId::from_uuid(Uuid::from_u128(7)),
+        env: EnvironmentId::from_uuid(organization),
+        shard: PLATFORM.shard,
+        mode: Mode::Sandbox,
+        scope,
+        exp: i64::MAX,
+        jti: "test".to_owned(),
+    }
+}

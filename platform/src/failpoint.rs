@@ -1,0 +1,1 @@
+//! Named places where a test stops a process, to kill it there.

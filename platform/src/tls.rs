@@ -1,0 +1,1 @@
+//! A TLS listener that tells handlers who the other side proved to be.

@@ -8,7 +8,10 @@ use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use tenants::id::AccountId;
 
-use crate::{account::Account, transfer::Kind};
+use crate::{
+    account::Account,
+    transfer::{Kind, Transfer},
+};
 
 /// Which way the limited money goes, seen from the account.
 #[derive(
@@ -86,10 +89,12 @@ pub struct Limit {
     pub started_at: DateTime<Utc>,
 }
 
-/// Whether limits count this kind of movement. Fees, reversals and imports are not the customer's act; what a hold
-/// reserves is counted when it is placed and given back by what is not captured.
-pub fn counts(kind: Kind, imported: bool) -> bool {
-    !imported && matches!(kind, Kind::Transfer | Kind::Deposit | Kind::Withdrawal | Kind::Hold)
+/// Whether limits count this movement. Fees, reversals, imports and an authority's blocks are not the customer's act; what
+/// a hold reserves is counted when it is placed and given back by what is not captured.
+pub fn counts(transfer: &Transfer) -> bool {
+    let imported = transfer.effective_at.is_some();
+    let kind = matches!(transfer.kind, Kind::Transfer | Kind::Deposit | Kind::Withdrawal | Kind::Hold);
+    kind && !imported && !transfer.block
 }
 
 impl Limit {

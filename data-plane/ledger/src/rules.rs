@@ -457,7 +457,7 @@ impl Book {
         amount: i64,
         at: DateTime<Utc>,
     ) -> Result<(), Rejection> {
-        if !limit::counts(transfer.kind, transfer.effective_at.is_some()) {
+        if !limit::counts(transfer) {
             return Ok(());
         }
         for (account, direction) in sides(debit, credit) {

@@ -8,7 +8,8 @@ use tenants::{
 use super::{Hold, Void};
 use crate::transfer::{Side, Transfer};
 
-/// What is available of an account is set aside by order of an authority, at most what was ordered; without end.
+/// What is available of an account is set aside by order of an authority, at most what was ordered; without end, and
+/// whatever the account's limits say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Block {
     /// The hold's id.

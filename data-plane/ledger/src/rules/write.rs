@@ -106,15 +106,16 @@ impl Book {
         if self.limits.is_empty() {
             return;
         }
-        // What a hold counted when it was placed and does not post now.
+        // What a hold counted when it was placed and does not post now; a block counted nothing.
         let released = match transfer.subject {
-            Subject::Hold(id) => self.holds.get(&(environment, id)).map(|slot| {
-                let posted = if transfer.kind == Kind::Capture { amount } else { 0 };
-                (slot.row.amount.saturating_sub(posted), slot.row.placed_at)
-            }),
+            Subject::Hold(id) => self.holds.get(&(environment, id)).map(|slot| &slot.row),
             _ => None,
         };
-        let counted = limit::counts(transfer.kind, transfer.effective_at.is_some());
+        let released = released.filter(|hold| hold.state != HoldState::Blocked).map(|hold| {
+            let posted = if transfer.kind == Kind::Capture { amount } else { 0 };
+            (hold.amount.saturating_sub(posted), hold.placed_at)
+        });
+        let counted = limit::counts(transfer);
         for (account, direction) in sides(debit, credit) {
             let key = (environment, account.id);
             let Some(slots) = self.limits.get_mut(&key) else { continue };

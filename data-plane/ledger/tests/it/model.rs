@@ -1,19 +1,23 @@
 //! Random histories against a model of a ledger that shares no code with it: a map of balances and a map of holds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ledger::{
     account::Class,
+    limit::{Direction, NewLimit, Window},
     outcome::Outcome,
     transfer::{Kind, Subject, Transfer},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tenants::money::Currency;
 
-use crate::world::{World, account_id, name, transfer_id};
+use crate::world::{Books, World, account_id, name, transfer_id};
 
 /// Account 1 may go below zero (an asset), the others may not (liabilities).
 const ACCOUNTS: u128 = 5;
+
+/// Account 1 may be debited this much on the day of the history; being an asset, it grows by that.
+const LIMIT: i64 = 1_300;
 
 #[derive(Clone, Default)]
 struct Model {
@@ -21,10 +25,12 @@ struct Model {
     net: HashMap<u128, i64>,
     held: HashMap<u128, i64>,
     /// Debit, credit, amount, and whether it is open.
-    holds: HashMap<u128, (u128, u128, i64, &'static str)>,
+    holds: BTreeMap<u128, (u128, u128, i64, &'static str)>,
     answers: HashMap<u128, (Event, &'static str)>,
     reversed: HashMap<u128, u128>,
-    moved: HashMap<u128, (u128, u128, i64)>,
+    moved: BTreeMap<u128, (u128, u128, i64)>,
+    /// Of account 1's limit.
+    used: i64,
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -60,6 +66,14 @@ impl Model {
         account == 1 || net - held >= amount
     }
 
+    /// Counts what its holder has account 1 debited.
+    fn within_limit(&mut self, event: Event) -> bool {
+        let (Event::Move(1, _, amount) | Event::Hold(1, _, amount)) = event else { return true };
+        let allowed = self.used + amount <= LIMIT;
+        self.used += if allowed { amount } else { 0 };
+        allowed
+    }
+
     fn shift(&mut self, debit: u128, credit: u128, amount: i64) {
         *self.net.entry(debit).or_default() -= amount;
         *self.net.entry(credit).or_default() += amount;
@@ -81,6 +95,7 @@ impl Model {
             {
                 "insufficient_funds"
             }
+            Event::Move(..) | Event::Hold(..) if !self.within_limit(event) => "limit_exceeded",
             Event::Move(debit, credit, amount) => {
                 self.shift(debit, credit, amount);
                 self.moved.insert(id, (debit, credit, amount));
@@ -105,6 +120,10 @@ impl Model {
                     _ => {}
                 }
                 *self.held.entry(debit).or_default() -= held;
+                if (debit, state) == (1, "open") {
+                    self.used -= held;
+                    self.used += if let Event::Capture(_, amount) = event { amount } else { 0 };
+                }
                 let end = match event {
                     Event::Capture(_, amount) => {
                         self.shift(debit, credit, amount);
@@ -174,17 +193,23 @@ impl Model {
     }
 }
 
-fn event(rng: &mut SmallRng, ids: u128) -> Event {
+/// Most name what is there, so that much of a history is posted.
+fn event(rng: &mut SmallRng, model: &Model, ids: u128) -> Event {
     let account = |rng: &mut SmallRng| rng.random_range(1..=ACCOUNTS);
     let amount = rng.random_range(1..=100);
-    match rng.random_range(0..13) {
+    let of = |rng: &mut SmallRng, there: Vec<u128>| {
+        let any = rng.random_range(1..=ids);
+        if there.is_empty() || rng.random_bool(0.2) { any } else { there[rng.random_range(0..there.len())] }
+    };
+    let holds = |state| model.holds.iter().filter(|hold| hold.1.3 == state).map(|hold| *hold.0).collect();
+    match rng.random_range(0..15) {
         0..4 => Event::Move(account(rng), account(rng), amount),
-        4 | 5 => Event::Hold(account(rng), account(rng), amount),
-        6 | 7 => Event::Capture(rng.random_range(1..=ids), amount),
-        8 => Event::Void(rng.random_range(1..=ids)),
-        9 | 10 => Event::Block(account(rng), account(rng), amount),
-        11 => Event::Release(rng.random_range(1..=ids)),
-        _ => Event::Reverse(rng.random_range(1..=ids)),
+        4..7 => Event::Hold(account(rng), account(rng), amount),
+        7 | 8 => Event::Capture(of(rng, holds("open")), rng.random_range(1..=60)),
+        9 => Event::Void(of(rng, holds("open"))),
+        10..13 => Event::Block(account(rng), account(rng), amount),
+        13 => Event::Release(of(rng, holds("blocked"))),
+        _ => Event::Reverse(of(rng, model.moved.keys().copied().collect())),
     }
 }
 
@@ -226,18 +251,31 @@ async fn random_histories_agree_with_a_simple_model() {
                 let class = if id == 1 { Class::Asset } else { Class::Liability };
                 world.open(account_id(id), class, "BRL", id == 1).await;
             }
+            let limit = NewLimit {
+                direction: Direction::In,
+                window: Window::Day,
+                maximum: LIMIT,
+                time_zone: "America/Sao_Paulo".parse().unwrap(),
+            };
+            world.set_limits(account_id(1), &[limit]).await;
             let mut fresh: u128 = 0;
+            for id in 2..=ACCOUNTS {
+                fresh += 1;
+                let event = Event::Move(1, id, 300);
+                let outcomes = world.post(vec![request(fresh, event, false)]).await;
+                assert_eq!((name(&outcomes[0]), model.chain(&[(fresh, event)])), ("posted", vec!["posted"]));
+            }
             for step in 0..40 {
                 let chain: Vec<(u128, Event)> = (0..rng.random_range(1..=3))
                     .map(|_| {
                         // Now and then an id is used again, with the same content or another.
-                        let again = fresh > 0 && rng.random_bool(0.2);
+                        let again = rng.random_bool(0.2);
                         let id = if again { rng.random_range(1..=fresh) } else { fresh + 1 };
                         fresh = fresh.max(id);
                         let same = model.answers.get(&id).map(|answer| answer.0);
                         let event = match same {
                             Some(event) if rng.random_bool(0.7) => event,
-                            _ => event(&mut rng, fresh + 1),
+                            _ => event(&mut rng, &model, fresh + 1),
                         };
                         (id, event)
                     })

@@ -480,6 +480,29 @@ tables! {
         transfer t6 ana beto 401 -> limit_exceeded
         transfer t7 ana beto 400 -> posted
     "
+    a_block_is_under_no_limit "
+        limit ana out transfer 100
+        limit ana out day 300
+        limit beto in balance 50
+        hold h0 ana beto 51 -> limit_exceeded
+        transfer t1 ana cash 100 -> posted
+        block b1 ana beto 400 -> posted
+        balance ana 900 400 500
+        transfer t2 ana cash 100 -> posted
+        transfer t3 ana cash 100 -> posted
+        transfer t4 ana cash 1 -> limit_exceeded
+        release r1 b1 -> posted
+        transfer t5 ana cash 1 -> limit_exceeded
+        block b2 ana beto 400 -> posted
+        execution x1 b2 150 -> posted
+        balance ana 550 0 550
+        balance beto 150 0 150
+        transfer t6 ana cash 1 -> limit_exceeded
+        block b3 ana beto 9000 balancing=debit linked -> posted
+        release r3 b3 -> posted
+        transfer t7 ana cash 1 -> limit_exceeded
+        balance ana 550 0 550
+    "
     balances_do_not_overflow "
         account big liability MXN
         deposit t1 cash big 9007199254740991 -> balance_overflow

@@ -6,6 +6,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -76,7 +77,7 @@ impl Drain {
 
 /// How long a connection may be without a whole head of a request, idle time between two requests included (hyper has
 /// no limit of its own). Longer than the 60 seconds after which load balancers let go, so that they let go first.
-const HEAD_LIMIT: Duration = Duration::from_secs(75);
+pub(crate) const HEAD_LIMIT: Duration = Duration::from_secs(75);
 
 /// Serves until the drain has begun and what was in flight is done. HTTP/1.1; the load balancer in front has the rest.
 ///
@@ -91,6 +92,24 @@ pub async fn serve(
     let service = TowerToHyperService::new(router);
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+    connections(listener, drain, config, |stream, stop| {
+        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
+        connected(connection, stop, http1::Connection::graceful_shutdown)
+    })
+    .await
+}
+
+/// Accepts until the drain has begun, gives each connection to `serve_one` with what tells it to come to its end, and
+/// waits until all have.
+///
+/// # Errors
+/// `TimedOut` when one had not at the limit; it was cut off.
+pub(crate) async fn connections<F: Future<Output = ()> + Send + 'static>(
+    listener: TcpListener,
+    drain: &Drain,
+    config: &DrainConfig,
+    serve_one: impl Fn(TcpStream, CancellationToken) -> F,
+) -> io::Result<()> {
     let stop = CancellationToken::new();
     let mut connections = JoinSet::new();
     let notice = async {
@@ -105,8 +124,7 @@ pub async fn serve(
             // Forgets those that ended.
             Some(_) = connections.join_next() => continue,
         };
-        let connection = http.serve_connection(TokioIo::new(stream), service.clone());
-        connections.spawn(connected(connection, stop.clone()));
+        connections.spawn(serve_one(stream, stop.clone()));
     }
     drop(listener);
     stop.cancel();
@@ -118,16 +136,18 @@ pub async fn serve(
     })
 }
 
-/// One connection until its end, or until the answer in flight once `stop` is called.
-async fn connected(
-    connection: http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>>,
+/// One connection until its end, or until the answers in flight once `stop` is called; `finish` is hyper's
+/// `graceful_shutdown` of its kind.
+pub(crate) async fn connected<C: Future<Output = Result<(), E>>, E: std::fmt::Display>(
+    connection: C,
     stop: CancellationToken,
+    finish: fn(Pin<&mut C>),
 ) {
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
+            finish(connection.as_mut());
             connection.await
         }
     };

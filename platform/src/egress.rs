@@ -4,7 +4,9 @@
 //! to was not asked for. Plain HTTP is for this machine only.
 
 use crate::config::Faults;
-use reqwest::{Client, Method, RequestBuilder, Response, Url, redirect};
+use reqwest::{
+    Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response, Url, redirect,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -103,6 +105,18 @@ impl Allowed {
     }
 }
 
+/// How long a kept HTTP/2 connection may be silent before it is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Who we are, and whom alone we trust, on connections of their own.
+#[derive(Clone, Copy)]
+pub struct Mutual<'a> {
+    /// The root that the other side's certificate has to lead to.
+    pub root_der: &'a [u8],
+    /// Our key, our certificate and what leads from it to the root, PEM; none of a stranger.
+    pub identity_pem: Option<&'a str>,
+}
+
 /// The client. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Egress {
@@ -115,8 +129,34 @@ impl Egress {
     ///
     /// # Errors
     /// When an entry cannot be read, or the system's certificates cannot be loaded.
-    #[expect(clippy::disallowed_methods, reason = "the one place that makes outbound clients")]
     pub fn new(config: &EgressConfig) -> Result<Self, EgressError> {
+        Self::with(config, Ok)
+    }
+
+    /// A client for those of these hosts that show a certificate below one root, over TLS only; connections are kept.
+    /// A new identity needs a new client.
+    ///
+    /// # Errors
+    /// As [`Egress::new`], or the root or the identity is none.
+    pub fn mutual(config: &EgressConfig, mutual: &Mutual) -> Result<Self, EgressError> {
+        Self::with(config, |client| {
+            let client = client
+                .tls_certs_only([Certificate::from_der(mutual.root_der)?])
+                .https_only(true)
+                .http2_keep_alive_interval(KEEP_ALIVE)
+                .http2_keep_alive_while_idle(true);
+            match mutual.identity_pem {
+                Some(pem) => Ok(client.identity(Identity::from_pem(pem.as_bytes())?)),
+                None => Ok(client),
+            }
+        })
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that makes outbound clients")]
+    fn with(
+        config: &EgressConfig,
+        also: impl FnOnce(ClientBuilder) -> Result<ClientBuilder, reqwest::Error>,
+    ) -> Result<Self, EgressError> {
         install_crypto();
         let allowed = config
             .allow
@@ -128,9 +168,8 @@ impl Egress {
             .redirect(redirect::Policy::none())
             // A proxy from the environment would be a host that is not on the list.
             .no_proxy()
-            .tcp_nodelay(true)
-            .build()?;
-        Ok(Self { client, allowed: allowed.collect::<Result<_, _>>()? })
+            .tcp_nodelay(true);
+        Ok(Self { client: also(client)?.build()?, allowed: allowed.collect::<Result<_, _>>()? })
     }
 
     /// A request to an allowed host; nothing is sent yet.

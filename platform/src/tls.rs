@@ -1,1 +1,249 @@
 //! A TLS listener that tells handlers who the other side proved to be.
+//!
+//! TLS 1.3 only, HTTP/2 or HTTP/1.1. A connection without a client certificate is let through and marked as one: some
+//! routes exist for strangers, and the guard of the others refuses it. A certificate has to lead to the one root; one
+//! that has ended is let through within a grace, since a cell that was offline for days must still be able to ask for
+//! the next. So whoever guards a route looks at the end of the peer's certificate ([`crate::pki::peer`]) on each request.
+//! Sessions are not resumed: each connection proves itself anew.
+
+use crate::ctx::Clock;
+use crate::drain::{self, Drain, DrainConfig, HEAD_LIMIT};
+use crate::pki::{self, Identity};
+use axum::{Extension, Router};
+use chrono::TimeDelta;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
+};
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// How long a handshake may take.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+/// How long an HTTP/2 connection may be silent before it is asked whether it is still there.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Why a listener cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The identity holds no key or no certificate.
+    #[error("the identity has no usable {0}")]
+    Identity(&'static str),
+    /// The library refuses what it was given.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// No verifier can be made of the root.
+    #[error(transparent)]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// The certificate that the other side of a connection proved to hold, in the extensions of each of its requests; none
+/// of a stranger. It leads to the root, and ended no longer ago than the grace.
+#[derive(Debug, Clone)]
+pub struct Peer(pub Option<CertificateDer<'static>>);
+
+/// What a listener is, and whom it lets in. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct TlsServer {
+    config: Arc<ServerConfig>,
+    current: Arc<Current>,
+}
+
+impl TlsServer {
+    /// As `identity`, for strangers and for who holds a certificate below `root` that ended no longer ago than `grace`.
+    ///
+    /// # Errors
+    /// The identity or the root cannot be used.
+    pub fn new(
+        identity: &Identity,
+        root: &CertificateDer<'static>,
+        grace: TimeDelta,
+        clock: Clock,
+    ) -> Result<Self, TlsError> {
+        let provider = Arc::new(default_provider());
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone())?;
+        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .allow_unauthenticated()
+            .build()?;
+        let current = Arc::new(Current(RwLock::new(certified(identity, &provider)?)));
+        let time = Arc::new(Wall(clock));
+        let mut config = ServerConfig::builder_with_details(provider, time)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(Arc::new(Graceful { inner, grace }))
+            .with_cert_resolver(Arc::<Current>::clone(&current));
+        config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { config: Arc::new(config), current })
+    }
+
+    /// Shows this identity to new connections; those that stand keep the one before.
+    ///
+    /// # Errors
+    /// It cannot be used; the one before stays.
+    pub fn replace(&self, identity: &Identity) -> Result<(), TlsError> {
+        let next = certified(identity, &default_provider())?;
+        *self.current.0.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+}
+
+/// Serves until the drain has begun and what was in flight is done, as [`drain::serve`] does for plain connections.
+///
+/// # Errors
+/// `TimedOut` when requests were still in flight at the limit; they were cut off.
+pub async fn serve(
+    listener: TcpListener,
+    server: TlsServer,
+    router: Router,
+    drain: &Drain,
+    config: &DrainConfig,
+) -> io::Result<()> {
+    let acceptor = TlsAcceptor::from(server.config);
+    drain::connections(listener, drain, config, |stream, stop| {
+        connection(acceptor.clone(), stream, router.clone(), stop)
+    })
+    .await
+}
+
+/// What HTTP/2 is called in the handshake.
+const H2: &[u8] = b"h2";
+
+async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, stop: CancellationToken) {
+    let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            // Its affair; a cell that is refused says so in its own log.
+            tracing::debug!(%error, "a TLS handshake failed");
+            return;
+        }
+        Err(_) => return,
+    };
+    let (_, tls) = stream.get_ref();
+    let peer = Peer(tls.peer_certificates().and_then(|chain| chain.first()).cloned());
+    let is_h2 = tls.alpn_protocol() == Some(H2);
+    let service = TowerToHyperService::new(router.layer(Extension(peer)));
+    let stream = TokioIo::new(stream);
+    if is_h2 {
+        let mut http = http2::Builder::new(TokioExecutor::new());
+        http.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE);
+        let served = http.serve_connection(stream, service);
+        drain::connected(served, stop, http2::Connection::graceful_shutdown).await;
+    } else {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
+        let served = http.serve_connection(stream, service);
+        drain::connected(served, stop, http1::Connection::graceful_shutdown).await;
+    }
+}
+
+/// The key and the certificates of an identity, as rustls takes them.
+fn certified(identity: &Identity, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+    let key =
+        PrivateKeyDer::from_pem_slice(identity.key_pem.as_bytes()).map_err(|_| TlsError::Identity("key"))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(identity.certificate_pem.as_bytes())
+        .chain(CertificateDer::pem_slice_iter(identity.chain_pem.as_bytes()))
+        .collect();
+    let chain = chain.map_err(|_| TlsError::Identity("certificate"))?;
+    Ok(Arc::new(CertifiedKey::from_der(chain, key, provider)?))
+}
+
+/// The server's own certificate, replaced while it serves.
+#[derive(Debug)]
+struct Current(RwLock<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for Current {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// The injected clock, for rustls.
+#[derive(Debug)]
+struct Wall(Clock);
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.now().timestamp()).ok()?;
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(seconds)))
+    }
+}
+
+/// Lets certificates pass that ended within the grace, as they were at their end; everything else is `inner`'s.
+#[derive(Debug)]
+struct Graceful {
+    inner: Arc<dyn ClientCertVerifier>,
+    grace: TimeDelta,
+}
+
+impl ClientCertVerifier for Graceful {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let refused = match self.inner.verify_client_cert(end_entity, intermediates, now) {
+            Err(
+                refused @ rustls::Error::InvalidCertificate(
+                    CertificateError::Expired | CertificateError::ExpiredContext { .. },
+                ),
+            ) => refused,
+            other => return other,
+        };
+        let Ok((_, parsed)) = x509_parser::parse_x509_certificate(end_entity) else { return Err(refused) };
+        let ended = u64::try_from(pki::not_after(&parsed).timestamp()).unwrap_or(0);
+        let grace = u64::try_from(self.grace.num_seconds()).unwrap_or(0);
+        if now.as_secs().saturating_sub(ended) > grace {
+            return Err(refused);
+        }
+        let then = UnixTime::since_unix_epoch(Duration::from_secs(ended));
+        self.inner.verify_client_cert(end_entity, intermediates, then)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -6,6 +6,8 @@ mod cluster;
 mod db;
 mod http;
 mod idempotency;
+mod pki;
 mod process;
 mod sealed;
+mod tls;
 mod work;

@@ -1,1 +1,76 @@
 # Texts of the problem codes of `control-plane`. Per code: title, what happened (.detail), what to do (.remedy).
+
+## callers and texts
+
+problem-operator_only = For operators only
+    .detail = Only an operator of the platform may do this.
+    .remedy = Ask the operator, or use an operator's token.
+problem-external_id_taken = external_id in use
+    .detail = Another one has this external_id.
+    .remedy = Find it in the list with ?external_id=…, or choose another one.
+problem-text_unusable = Text not acceptable
+    .detail = The text is empty, has more than { $limit } characters or another form than the API reference says, or has control characters or spaces at its ends.
+    .remedy = Correct the text.
+
+## organizations
+
+problem-organization_not_found = No such organization
+    .detail = There is no such organization that you may see.
+    .remedy = Check the id, and whose token you use.
+
+## regions
+
+problem-region_unknown = Unknown region
+    .detail = There is no region of this code.
+    .remedy = Use one of GET /v1/regions, or have an operator make it.
+problem-region_country_fixed = A region stays in its country
+    .detail = The region is in { $country }; what lies there was allowed for that country.
+    .remedy = Make another region for the other country.
+
+## tenants
+
+problem-tenant_not_found = No such tenant
+    .detail = There is no such tenant that you may see.
+    .remedy = Check the id, and whose token you use.
+problem-tenant_state = The tenant's state does not allow it
+    .detail = A tenant that is { $from } does not become { $to }.
+    .remedy = Read the tenant and its moves, then decide again.
+problem-jurisdiction_unknown = Unknown jurisdiction
+    .detail = There is no compliance profile of this jurisdiction; there are { $known }.
+    .remedy = Use one of them.
+problem-licence_unknown = Unknown licence
+    .detail = The jurisdiction has no such licence; it has { $known }.
+    .remedy = Use one of them.
+
+## residency
+
+problem-residency_condition_missing = Conditions for this region are missing
+    .detail = Data of a tenant of { $jurisdiction } may lie in { $region } ({ $country }) only if these conditions are met: { $conditions }.
+    .remedy = Put each on record with its document and date (POST /v1/tenants/…/residency-records), then repeat the request; errors says more.
+problem-residency_region_forbidden = Region not allowed
+    .detail = The profile of { $jurisdiction } does not let data lie in { $region }, which is in { $country }.
+    .remedy = Choose a region in a country that the profile allows.
+problem-residency_notice_missing = Notice to the authority is missing
+    .detail = It is not on record that the authority was told of this region. Rule: { $source }
+    .remedy = Tell the authority, then record the notice with its date.
+problem-residency_certificate_missing = Certificates are missing
+    .detail = No cell in this region has a valid certificate for { $attestations }.
+    .remedy = Have an operator record the cell's certificates, or choose another region.
+problem-residency_regulator_access_missing = Access of the authority is missing
+    .detail = It is not on record that the authority can look at data and contracts in this region. Rule: { $source }
+    .remedy = Agree on that access in the contract, then record it with its date.
+problem-residency_local_only_contract_missing = Contract that keeps the data there is missing
+    .detail = It is not on record that the contract keeps the data in this region's country. Rule: { $source }
+    .remedy = Sign such a contract, then record it with its date.
+problem-residency_record_too_young = The record does not count yet
+    .detail = What is on record counts from { $met_on } on.
+    .remedy = Repeat the request on that day.
+problem-residency_condition_of_cell = A condition that cells meet
+    .detail = Certificates are recorded for cells by operators, not for tenants.
+    .remedy = Ask the operator for the certificates of the cell.
+problem-residency_record_exists = On record already
+    .detail = The tenant has a record of this condition for this region that counts.
+    .remedy = Withdraw that record first, if the new one is to replace it.
+problem-residency_record_not_found = No such record
+    .detail = The tenant has no such record.
+    .remedy = Check the id with GET /v1/tenants/…/residency-records.

@@ -1,1 +1,76 @@
 # Textos de los códigos de problema de `control-plane`. Por código: título, qué pasó (.detail), qué hacer (.remedy).
+
+## callers and texts
+
+problem-operator_only = Solo para operadores
+    .detail = Solo un operador de la plataforma puede hacer esto.
+    .remedy = Pídalo al operador o use un token de operador.
+problem-external_id_taken = external_id en uso
+    .detail = Otro elemento tiene este external_id.
+    .remedy = Encuéntrelo en la lista con ?external_id=…, o elija otro.
+problem-text_unusable = Texto inaceptable
+    .detail = El texto está vacío, tiene más de { $limit } caracteres u otra forma que la de la referencia de la API, o tiene caracteres de control o espacios en los extremos.
+    .remedy = Corrija el texto.
+
+## organizations
+
+problem-organization_not_found = No existe la organización
+    .detail = No hay tal organización que usted pueda ver.
+    .remedy = Verifique el id y de quién es el token.
+
+## regions
+
+problem-region_unknown = Región desconocida
+    .detail = No hay una región con este código.
+    .remedy = Use una de GET /v1/regions, o pida a un operador que la cree.
+problem-region_country_fixed = Una región no cambia de país
+    .detail = La región está en { $country }; lo que está allí se permitió para ese país.
+    .remedy = Cree otra región para el otro país.
+
+## tenants
+
+problem-tenant_not_found = No existe el tenant
+    .detail = No hay tal tenant que usted pueda ver.
+    .remedy = Verifique el id y de quién es el token.
+problem-tenant_state = El estado del tenant no lo permite
+    .detail = Un tenant en estado { $from } no pasa a { $to }.
+    .remedy = Lea el tenant y sus movimientos y decida de nuevo.
+problem-jurisdiction_unknown = Jurisdicción desconocida
+    .detail = No hay perfil de cumplimiento de esta jurisdicción; hay { $known }.
+    .remedy = Use una de ellas.
+problem-licence_unknown = Licencia desconocida
+    .detail = La jurisdicción no tiene tal licencia; tiene { $known }.
+    .remedy = Use una de ellas.
+
+## residency
+
+problem-residency_condition_missing = Faltan condiciones para esta región
+    .detail = Los datos de un tenant de { $jurisdiction } pueden estar en { $region } ({ $country }) solo si se cumplen estas condiciones: { $conditions }.
+    .remedy = Registre cada una con su documento y fecha (POST /v1/tenants/…/residency-records) y repita la solicitud; errors dice más.
+problem-residency_region_forbidden = Región no permitida
+    .detail = El perfil de { $jurisdiction } no permite que los datos estén en { $region }, que está en { $country }.
+    .remedy = Elija una región en un país que el perfil permita.
+problem-residency_notice_missing = Falta el aviso a la autoridad
+    .detail = No consta que se haya avisado a la autoridad sobre esta región. Regla: { $source }
+    .remedy = Avise a la autoridad y registre el aviso con su fecha.
+problem-residency_certificate_missing = Faltan certificados
+    .detail = Ninguna celda de esta región tiene un certificado vigente de { $attestations }.
+    .remedy = Pida a un operador que registre los certificados de la celda, o elija otra región.
+problem-residency_regulator_access_missing = Falta el acceso de la autoridad
+    .detail = No consta que la autoridad pueda examinar datos y contratos en esta región. Regla: { $source }
+    .remedy = Acuerde ese acceso en el contrato y regístrelo con su fecha.
+problem-residency_local_only_contract_missing = Falta el contrato que deja los datos allí
+    .detail = No consta que el contrato mantenga los datos en el país de esta región. Regla: { $source }
+    .remedy = Firme tal contrato y regístrelo con su fecha.
+problem-residency_record_too_young = El registro aún no cuenta
+    .detail = Lo registrado cuenta a partir del { $met_on }.
+    .remedy = Repita la solicitud ese día.
+problem-residency_condition_of_cell = Condición que cumplen las celdas
+    .detail = Los certificados los registran operadores para las celdas, no para los tenants.
+    .remedy = Pida al operador los certificados de la celda.
+problem-residency_record_exists = Ya está registrado
+    .detail = El tenant tiene un registro vigente de esta condición para esta región.
+    .remedy = Retire primero ese registro si el nuevo debe reemplazarlo.
+problem-residency_record_not_found = No existe el registro
+    .detail = El tenant no tiene tal registro.
+    .remedy = Verifique el id con GET /v1/tenants/…/residency-records.

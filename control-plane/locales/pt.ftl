@@ -1,1 +1,76 @@
 # Textos dos códigos de problema de `control-plane`. Por código: título, o que houve (.detail), o que fazer (.remedy).
+
+## callers and texts
+
+problem-operator_only = Somente para operadores
+    .detail = Somente um operador da plataforma pode fazer isto.
+    .remedy = Peça ao operador ou use um token de operador.
+problem-external_id_taken = external_id em uso
+    .detail = Outro item tem este external_id.
+    .remedy = Encontre-o na lista com ?external_id=…, ou escolha outro.
+problem-text_unusable = Texto inaceitável
+    .detail = O texto está vazio, tem mais de { $limit } caracteres ou outra forma que a da referência da API, ou tem caracteres de controle ou espaços nas pontas.
+    .remedy = Corrija o texto.
+
+## organizations
+
+problem-organization_not_found = Organização inexistente
+    .detail = Não há tal organização que você possa ver.
+    .remedy = Verifique o id e de quem é o token.
+
+## regions
+
+problem-region_unknown = Região desconhecida
+    .detail = Não há região com este código.
+    .remedy = Use uma de GET /v1/regions, ou peça a um operador que a crie.
+problem-region_country_fixed = Uma região não muda de país
+    .detail = A região está em { $country }; o que está lá foi permitido para esse país.
+    .remedy = Crie outra região para o outro país.
+
+## tenants
+
+problem-tenant_not_found = Tenant inexistente
+    .detail = Não há tal tenant que você possa ver.
+    .remedy = Verifique o id e de quem é o token.
+problem-tenant_state = O estado do tenant não permite
+    .detail = Um tenant no estado { $from } não passa a { $to }.
+    .remedy = Leia o tenant e seus movimentos e decida de novo.
+problem-jurisdiction_unknown = Jurisdição desconhecida
+    .detail = Não há perfil de conformidade desta jurisdição; há { $known }.
+    .remedy = Use uma delas.
+problem-licence_unknown = Licença desconhecida
+    .detail = A jurisdição não tem tal licença; tem { $known }.
+    .remedy = Use uma delas.
+
+## residency
+
+problem-residency_condition_missing = Faltam condições para esta região
+    .detail = Dados de um tenant de { $jurisdiction } podem ficar em { $region } ({ $country }) somente se estas condições forem cumpridas: { $conditions }.
+    .remedy = Registre cada uma com documento e data (POST /v1/tenants/…/residency-records) e repita a solicitação; errors diz mais.
+problem-residency_region_forbidden = Região não permitida
+    .detail = O perfil de { $jurisdiction } não permite que os dados fiquem em { $region }, que está em { $country }.
+    .remedy = Escolha uma região em um país que o perfil permita.
+problem-residency_notice_missing = Falta a comunicação à autoridade
+    .detail = Não consta que a autoridade tenha sido comunicada sobre esta região. Regra: { $source }
+    .remedy = Comunique a autoridade e registre a comunicação com sua data.
+problem-residency_certificate_missing = Faltam certificados
+    .detail = Nenhuma célula desta região tem certificado válido de { $attestations }.
+    .remedy = Peça a um operador que registre os certificados da célula, ou escolha outra região.
+problem-residency_regulator_access_missing = Falta o acesso da autoridade
+    .detail = Não consta que a autoridade possa examinar dados e contratos nesta região. Regra: { $source }
+    .remedy = Acorde esse acesso no contrato e registre-o com sua data.
+problem-residency_local_only_contract_missing = Falta o contrato que mantém os dados lá
+    .detail = Não consta que o contrato mantenha os dados no país desta região. Regra: { $source }
+    .remedy = Assine tal contrato e registre-o com sua data.
+problem-residency_record_too_young = O registro ainda não conta
+    .detail = O que está registrado conta a partir de { $met_on }.
+    .remedy = Repita a solicitação nesse dia.
+problem-residency_condition_of_cell = Condição que as células cumprem
+    .detail = Certificados são registrados por operadores para células, não para tenants.
+    .remedy = Peça ao operador os certificados da célula.
+problem-residency_record_exists = Já registrado
+    .detail = O tenant tem um registro válido desta condição para esta região.
+    .remedy = Retire primeiro esse registro, se o novo deve substituí-lo.
+problem-residency_record_not_found = Registro inexistente
+    .detail = O tenant não tem tal registro.
+    .remedy = Verifique o id com GET /v1/tenants/…/residency-records.

@@ -8,9 +8,15 @@
 
 pub mod app;
 pub mod background;
+pub mod caller;
 pub mod config;
 pub mod migrations;
+pub mod names;
+pub mod organizations;
+pub mod regions;
 pub mod router;
+mod stored;
+pub mod tenants;
 
 use std::{io, net::SocketAddr, path::PathBuf};
 

@@ -5,5 +5,10 @@ use sea_orm_migration::MigrationTrait;
 /// Those of platform, and of each slice.
 #[must_use]
 pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-    platform::migrations::migrations()
+    let mut all = platform::migrations::migrations();
+    all.push(Box::new(crate::organizations::MIGRATION));
+    all.push(Box::new(crate::regions::MIGRATION));
+    all.push(Box::new(crate::tenants::MIGRATION));
+    all.push(Box::new(crate::tenants::residency::MIGRATION));
+    all
 }

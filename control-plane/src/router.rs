@@ -13,12 +13,19 @@ use platform::{
 };
 use utoipa::openapi::OpenApi;
 
-use crate::{ControlPlaneError, app::App};
+use crate::{ControlPlaneError, app::App, caller, names, organizations, regions, tenants};
 
 /// The problem codes of this crate, and their texts.
 pub static DOMAIN: Domain = Domain {
     name: "control-plane",
-    codes: &[],
+    codes: &[
+        caller::CODES,
+        names::CODES,
+        organizations::http::CODES,
+        regions::http::CODES,
+        tenants::http::CODES,
+        tenants::residency::http::CODES,
+    ],
     en: include_str!("../locales/en.ftl"),
     es: include_str!("../locales/es.ftl"),
     pt: include_str!("../locales/pt.ftl"),
@@ -27,11 +34,14 @@ pub static DOMAIN: Domain = Domain {
 /// Every scope of the control plane, for who issues tokens.
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    Vec::new()
+    [organizations::http::SCOPES, regions::http::SCOPES, tenants::http::SCOPES].concat()
 }
 
 fn slices() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .merge(organizations::http::router())
+        .merge(regions::http::router())
+        .merge(tenants::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, ControlPlaneError> {

@@ -9,13 +9,16 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path as Trail, Segment};
 use std::error::Error;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 
 /// The longest body, in bytes, that the extractors read. An inner layer overrides an outer one.
 #[derive(Debug, Clone, Copy)]
@@ -256,6 +259,90 @@ impl<T> Argument for Path<T> {
     }
 }
 
+/// The `ETag` of a resource: its version, which counts its changes.
+#[must_use]
+pub fn etag(version: i64) -> HeaderValue {
+    HeaderValue::try_from(format!("\"{version}\"")).expect("digits in quotes are a header's value")
+}
+
+/// An answer with the `ETag` of what it shows.
+pub fn tagged(version: i64, answer: impl IntoResponse) -> Response {
+    let mut response = answer.into_response();
+    response.headers_mut().insert(header::ETAG, etag(version));
+    response
+}
+
+/// The versions that a change may meet (RFC 9110 §13.1.1). An operation that takes it refuses requests without.
+#[derive(Debug, Clone)]
+pub struct IfMatch(HeaderValue);
+
+impl IfMatch {
+    /// Whether the caller has seen this version, or takes any.
+    #[must_use]
+    pub fn admits(&self, version: i64) -> bool {
+        let tag = etag(version);
+        let mut given = self.0.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        given.any(|given| given == b"*" || given == tag.as_bytes())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for IfMatch {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let missing =
+            || Problem::new(&codes::IF_MATCH_MISSING).parameter(In::Header, "if-match", &codes::MISSING);
+        parts.headers.get(header::IF_MATCH).cloned().map(Self).ok_or_else(missing)
+    }
+}
+
+impl Argument for IfMatch {
+    fn describe(description: &mut Description) {
+        description.codes(&[&codes::IF_MATCH_MISSING]);
+        description.parameter(
+            ParameterBuilder::new()
+                .name("If-Match")
+                .parameter_in(ParameterIn::Header)
+                .required(Required::True)
+                .description(Some("The `ETag` of what is changed, as you have seen it"))
+                .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))))
+                .build(),
+        );
+    }
+}
+
+/// `?dry_run=true`: check everything and change nothing. For operations without a query of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DryRun(pub bool);
+
+impl<S: Sync> FromRequestParts<S> for DryRun {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Asked {
+            #[serde(default)]
+            dry_run: bool,
+        }
+        let Query(asked) = Query::<Asked>::from_request_parts(parts, state).await?;
+        Ok(Self(asked.dry_run))
+    }
+}
+
+impl Argument for DryRun {
+    fn describe(description: &mut Description) {
+        description.codes(&[&codes::INVALID_PARAMETER]);
+        description.parameter(
+            ParameterBuilder::new()
+                .name("dry_run")
+                .parameter_in(ParameterIn::Query)
+                .required(Required::False)
+                .description(Some("Check everything, change nothing, and answer what would change"))
+                .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::Boolean))))
+                .build(),
+        );
+    }
+}
+
 /// The value of a header that is at most `longest` visible ASCII characters; `Ok(None)` when it is absent.
 pub(crate) fn visible<'a>(headers: &'a HeaderMap, name: &str, longest: usize) -> Result<Option<&'a str>, ()> {
     let Some(value) = headers.get(name) else { return Ok(None) };
@@ -310,6 +397,22 @@ mod tests {
             ("{\"amount\":1,\"legs\":[{\"account\":\"x\"}]}", "invalid_field /legs/0/account invalid_value"),
         ] {
             assert_eq!(answer(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_change_meets_the_versions_that_the_caller_names() {
+        for (given, version, expected) in [
+            ("\"3\"", 3, true),
+            ("\"3\"", 33, false),
+            ("\"1\", \"3\"", 3, true),
+            ("*", 9, true),
+            ("3", 3, false),
+            ("W/\"3\"", 3, false),
+            ("", 3, false),
+        ] {
+            let seen = IfMatch(HeaderValue::from_static(given));
+            assert_eq!(seen.admits(version), expected, "{given} and {version}");
         }
     }
 

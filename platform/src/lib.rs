@@ -16,6 +16,7 @@ pub mod migrations;
 pub mod openapi;
 pub mod page;
 pub mod pki;
+pub mod plan;
 pub mod problem;
 pub mod random;
 pub mod sealed;

@@ -3,6 +3,7 @@
 mod bench;
 mod cell;
 mod console;
+mod control_plane;
 mod demo;
 mod dev;
 mod launch;
@@ -31,6 +32,8 @@ enum Command {
     Demo(demo::Args),
     /// Runs one cell per country on a data folder, and stays up
     Dev(dev::Args),
+    /// Runs the control plane
+    ControlPlane(control_plane::Args),
     /// Writes the OpenAPI documents of this build into `openapi/`
     Openapi(openapi::Args),
     /// Runs one cell until its launcher goes away; `dev` and `demo` do this
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => run(demo::run(args)),
         Command::Dev(args) => run(dev::run(args)),
+        Command::ControlPlane(args) => control_plane::run(args).map_err(Into::into),
         Command::Openapi(args) => openapi::run(&args),
         Command::Cell(args) => cell::run(args).map_err(Into::into),
     };

@@ -4,3 +4,4 @@
 
 mod document;
 mod plane;
+mod tenants;

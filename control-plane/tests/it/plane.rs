@@ -1,7 +1,5 @@
 //! A control plane inside the test's process.
 
-#![allow(dead_code, reason = "the tests of slices use the rest")]
-
 use std::ops::Deref;
 
 use control_plane::{
@@ -55,6 +53,11 @@ impl Plane {
         Self::on(TestDb::sqlite(migrations).await).await
     }
 
+    /// A control plane on PostgreSQL.
+    pub async fn postgres() -> Self {
+        Self::on(TestDb::postgres(migrations).await).await
+    }
+
     async fn on(db: TestDb) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("control-plane.toml");
@@ -90,6 +93,11 @@ impl Plane {
     fn issue(&self, claims: &Claims) -> String {
         self.app.access.tokens().issue(claims)
     }
+}
+
+/// The `id` of what was answered.
+pub fn id(answer: &serde_json::Value) -> String {
+    answer["id"].as_str().unwrap_or_else(|| panic!("no id: {answer}")).to_owned()
 }
 
 fn claims(organization: Uuid, scope: Scopes) -> Claims {

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{FromRef, FromRequestParts, State},
-    http::{HeaderValue, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
+    extract::{FromRef, State},
+    http::StatusCode,
+    response::Response,
 };
 use chrono::{DateTime, NaiveDate, Utc};
 use platform::{
     db::Db,
-    http::{Json, Path, Query},
+    http::{IfMatch, Json, Path, Query, tagged},
     idempotency::{Done, Keyed, Replayed},
     keys::Keys,
-    openapi::{Argument, Description, utoipa_axum::router::OpenApiRouter},
+    openapi::utoipa_axum::router::OpenApiRouter,
     operation,
     page::{Cursor, Limit, Page},
     problem::{Arg, Catalogue, Code, In, Problem, codes},
@@ -25,14 +25,7 @@ use tenants::{
     jurisdiction::Country,
     profile::{Person, Profile},
 };
-use utoipa::{
-    IntoParams, ToSchema,
-    openapi::{
-        Required,
-        path::{ParameterBuilder, ParameterIn},
-        schema::{ObjectBuilder, SchemaType, Type},
-    },
-};
+use utoipa::{IntoParams, ToSchema};
 
 use super::{Address, ContactChange, Draft, Error, Fault, Filter, Flaw, Identifier, Name, Party, import};
 use crate::environments::Environments;
@@ -49,8 +42,6 @@ platform::problem_codes! {
     PARTY_EXTERNAL_ID_TAKEN = 409 "party_external_id_taken";
     /// The party has another version than `If-Match` names.
     PARTY_CHANGED = 412 "party_changed";
-    /// A change needs `If-Match`.
-    IF_MATCH_MISSING = 428 "if_match_missing";
     /// Of one field: longer, or more items, than allowed.
     TOO_LONG = 422 "too_long";
     /// Of one field: it belongs to the other kind of person.
@@ -263,11 +254,7 @@ impl From<Party> for Wire {
 /// The party with its `ETag`.
 fn answer(status: StatusCode, done: Done<Party>) -> Response {
     let Done { what: party, replayed } = done;
-    let tag = HeaderValue::try_from(format!("\"{}\"", party.version));
-    let mut response = (status, Json(Wire::from(party))).into_response();
-    if let Ok(tag) = tag {
-        response.headers_mut().insert(header::ETAG, tag);
-    }
+    let response = tagged(party.version, (status, Json(Wire::from(party))));
     Replayed::when(replayed, response)
 }
 
@@ -388,40 +375,6 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
-}
-
-/// The versions that a change may meet (RFC 9110 §13.1.1).
-struct IfMatch(HeaderValue);
-
-impl IfMatch {
-    fn admits(&self, version: i64) -> bool {
-        let tag = format!("\"{version}\"");
-        let mut given = self.0.to_str().unwrap_or_default().split(',').map(str::trim);
-        given.any(|given| given == "*" || given == tag)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for IfMatch {
-    type Rejection = Problem;
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let missing = || Problem::new(&IF_MATCH_MISSING).parameter(In::Header, "if-match", &codes::MISSING);
-        parts.headers.get(header::IF_MATCH).cloned().map(Self).ok_or_else(missing)
-    }
-}
-
-impl Argument for IfMatch {
-    fn describe(description: &mut Description) {
-        description.codes(&[&IF_MATCH_MISSING]);
-        description.parameter(
-            ParameterBuilder::new()
-                .name("If-Match")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::True)
-                .description(Some("The `ETag` of the party as you have seen it"))
-                .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))))
-                .build(),
-        );
-    }
 }
 
 /// Changes a party's contacts.

@@ -110,6 +110,10 @@ pub mod codes {
         UNAUTHENTICATED = 401 "unauthenticated";
         /// The token lacks the scope that the operation needs.
         INSUFFICIENT_SCOPE = 403 "insufficient_scope";
+        /// A change needs `If-Match`.
+        IF_MATCH_MISSING = 428 "if_match_missing";
+        /// What is to be changed has another version than `If-Match` names.
+        VERSION_MISMATCH = 412 "version_mismatch";
         /// The operation needs an `Idempotency-Key`.
         IDEMPOTENCY_KEY_MISSING = 400 "idempotency_key_missing";
         /// The `Idempotency-Key` is not 1 to 255 visible ASCII characters.

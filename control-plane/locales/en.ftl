@@ -74,3 +74,33 @@ problem-residency_record_exists = On record already
 problem-residency_record_not_found = No such record
     .detail = The tenant has no such record.
     .remedy = Check the id with GET /v1/tenants/…/residency-records.
+
+## operations
+
+problem-operation_not_found = No such operation
+    .detail = There is no such operation that you may see.
+    .remedy = Check the id, and whose token you use.
+problem-operation_running = An operation is running
+    .detail = The operation { $operation } about the same thing has not ended.
+    .remedy = Watch it (GET /v1/operations/{ $operation }/events) or cancel it, then repeat the request.
+problem-operation_not_cancellable = Cannot be cancelled
+    .detail = The operation has ended, or is past the point to which it can be undone.
+    .remedy = Read the operation; what it made can be removed.
+
+## environments
+
+problem-environment_not_found = No such environment
+    .detail = There is no such environment that you may see.
+    .remedy = Check the id, and whose token you use.
+problem-environment_exists = The tenant has such an environment
+    .detail = A tenant has one environment of each mode, and this one has one.
+    .remedy = Find it with GET /v1/environments?tenant_id=…, or remove it first.
+problem-environment_state = The environment's state does not allow it
+    .detail = An environment that is { $state } cannot do this.
+    .remedy = Read the environment, and wait until it is ready.
+problem-tenant_not_approved = The tenant is not approved
+    .detail = A tenant that is { $state } gets no environments.
+    .remedy = Have the tenant verified and approved first.
+problem-profile_version_unknown = Unknown version of the profile
+    .detail = The jurisdiction's profile has the version { $known }.
+    .remedy = Use that one, or name none.

@@ -74,3 +74,33 @@ problem-residency_record_exists = Ya está registrado
 problem-residency_record_not_found = No existe el registro
     .detail = El tenant no tiene tal registro.
     .remedy = Verifique el id con GET /v1/tenants/…/residency-records.
+
+## operations
+
+problem-operation_not_found = No existe la operación
+    .detail = No hay tal operación que usted pueda ver.
+    .remedy = Verifique el id y de quién es el token.
+problem-operation_running = Hay una operación en curso
+    .detail = La operación { $operation } sobre lo mismo no ha terminado.
+    .remedy = Obsérvela (GET /v1/operations/{ $operation }/events) o cancélela, y repita la solicitud.
+problem-operation_not_cancellable = No se puede cancelar
+    .detail = La operación terminó o pasó el punto hasta el cual se puede deshacer.
+    .remedy = Lea la operación; lo que hizo se puede eliminar.
+
+## environments
+
+problem-environment_not_found = No existe el ambiente
+    .detail = No hay tal ambiente que usted pueda ver.
+    .remedy = Verifique el id y de quién es el token.
+problem-environment_exists = El tenant ya tiene tal ambiente
+    .detail = Un tenant tiene un ambiente de cada modo, y este ya tiene uno.
+    .remedy = Encuéntrelo con GET /v1/environments?tenant_id=…, o elimínelo primero.
+problem-environment_state = El estado del ambiente no lo permite
+    .detail = Un ambiente en estado { $state } no puede hacer esto.
+    .remedy = Lea el ambiente y espere hasta que esté listo.
+problem-tenant_not_approved = El tenant no está aprobado
+    .detail = Un tenant en estado { $state } no recibe ambientes.
+    .remedy = Haga verificar y aprobar primero al tenant.
+problem-profile_version_unknown = Versión del perfil desconocida
+    .detail = El perfil de la jurisdicción tiene la versión { $known }.
+    .remedy = Use esa, o no indique ninguna.

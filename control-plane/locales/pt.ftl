@@ -74,3 +74,33 @@ problem-residency_record_exists = Já registrado
 problem-residency_record_not_found = Registro inexistente
     .detail = O tenant não tem tal registro.
     .remedy = Verifique o id com GET /v1/tenants/…/residency-records.
+
+## operations
+
+problem-operation_not_found = Operação inexistente
+    .detail = Não há tal operação que você possa ver.
+    .remedy = Verifique o id e de quem é o token.
+problem-operation_running = Há uma operação em curso
+    .detail = A operação { $operation } sobre a mesma coisa não terminou.
+    .remedy = Acompanhe-a (GET /v1/operations/{ $operation }/events) ou cancele-a, e repita a solicitação.
+problem-operation_not_cancellable = Não pode ser cancelada
+    .detail = A operação terminou ou passou do ponto até o qual pode ser desfeita.
+    .remedy = Leia a operação; o que ela fez pode ser removido.
+
+## environments
+
+problem-environment_not_found = Ambiente inexistente
+    .detail = Não há tal ambiente que você possa ver.
+    .remedy = Verifique o id e de quem é o token.
+problem-environment_exists = O tenant já tem tal ambiente
+    .detail = Um tenant tem um ambiente de cada modo, e este já tem um.
+    .remedy = Encontre-o com GET /v1/environments?tenant_id=…, ou remova-o primeiro.
+problem-environment_state = O estado do ambiente não permite
+    .detail = Um ambiente no estado { $state } não pode fazer isto.
+    .remedy = Leia o ambiente e espere até que esteja pronto.
+problem-tenant_not_approved = O tenant não está aprovado
+    .detail = Um tenant no estado { $state } não recebe ambientes.
+    .remedy = Faça primeiro verificar e aprovar o tenant.
+problem-profile_version_unknown = Versão do perfil desconhecida
+    .detail = O perfil da jurisdição tem a versão { $known }.
+    .remedy = Use essa, ou não indique nenhuma.

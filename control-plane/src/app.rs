@@ -14,7 +14,10 @@ use platform::{
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use crate::{ControlPlaneError, PLATFORM, config::ControlPlaneConfig, migrations::migrations, router};
+use crate::{
+    ControlPlaneError, PLATFORM, config::ControlPlaneConfig, migrations::migrations,
+    operations::http::Streams, router,
+};
 
 /// The state of the router; slices take the parts they need.
 #[derive(Clone, FromRef)]
@@ -31,6 +34,8 @@ pub struct App {
     pub work: Arc<Runner<SeaOrm>>,
     /// Wakes it after a commit that enqueued.
     pub waker: Arc<Notify>,
+    /// The streams of events that are open.
+    pub streams: Streams,
 }
 
 impl App {
@@ -47,7 +52,7 @@ impl App {
         let options = Options::new(vec![PLATFORM.shard]);
         let work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
         let (waker, work) = (work.waker(), Arc::new(work));
-        Ok(Self { db, access, catalogue, clock, work, waker })
+        Ok(Self { db, access, catalogue, clock, work, waker, streams: Streams::default() })
     }
 }
 

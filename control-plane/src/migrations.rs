@@ -10,5 +10,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     all.push(Box::new(crate::regions::MIGRATION));
     all.push(Box::new(crate::tenants::MIGRATION));
     all.push(Box::new(crate::tenants::residency::MIGRATION));
+    all.push(Box::new(crate::operations::MIGRATION));
+    all.push(Box::new(crate::environments::MIGRATION));
     all
 }

@@ -13,7 +13,9 @@ use platform::{
 };
 use utoipa::openapi::OpenApi;
 
-use crate::{ControlPlaneError, app::App, caller, names, organizations, regions, tenants};
+use crate::{
+    ControlPlaneError, app::App, caller, environments, names, operations, organizations, regions, tenants,
+};
 
 /// The problem codes of this crate, and their texts.
 pub static DOMAIN: Domain = Domain {
@@ -25,6 +27,8 @@ pub static DOMAIN: Domain = Domain {
         regions::http::CODES,
         tenants::http::CODES,
         tenants::residency::http::CODES,
+        operations::http::CODES,
+        environments::http::CODES,
     ],
     en: include_str!("../locales/en.ftl"),
     es: include_str!("../locales/es.ftl"),
@@ -34,7 +38,14 @@ pub static DOMAIN: Domain = Domain {
 /// Every scope of the control plane, for who issues tokens.
 #[must_use]
 pub fn scopes() -> Vec<&'static str> {
-    [organizations::http::SCOPES, regions::http::SCOPES, tenants::http::SCOPES].concat()
+    [
+        organizations::http::SCOPES,
+        regions::http::SCOPES,
+        tenants::http::SCOPES,
+        operations::http::SCOPES,
+        environments::http::SCOPES,
+    ]
+    .concat()
 }
 
 fn slices() -> OpenApiRouter<App> {
@@ -42,6 +53,8 @@ fn slices() -> OpenApiRouter<App> {
         .merge(organizations::http::router())
         .merge(regions::http::router())
         .merge(tenants::http::router())
+        .merge(operations::http::router())
+        .merge(environments::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, ControlPlaneError> {

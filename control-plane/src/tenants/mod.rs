@@ -18,6 +18,7 @@ use platform::{
     db::{self, Db, Tx},
     idempotency::{Done, Key, Outcome, begin_in_tx},
     problem::Problem,
+    work,
 };
 use sea_orm::DbErr;
 use tenants::{
@@ -26,11 +27,16 @@ use tenants::{
 };
 
 pub use self::{
+    http::TENANT_NOT_FOUND,
     model::{Change, Fault, New, Reason, Step, Tenant},
     store::{Filter, MIGRATION, Moved},
 };
 use crate::{caller, organizations};
 use store::Tenants;
+
+/// The work that lets a tenant follow its environments; its key is the tenant. The slice that knows how registers a
+/// handler.
+pub const CONVERGE: &str = "tenant.converge";
 
 /// Why a use case ended without its effect.
 #[derive(Debug, thiserror::Error)]
@@ -217,6 +223,17 @@ pub async fn move_in_tx(
     Ok(after)
 }
 
+/// Lets the tenant follow its environments, in the caller's transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn converge_in_tx(tx: &Tx, ctx: &Ctx, id: TenantId) -> Result<(), DbErr> {
+    let (key, wall) = (id.to_string(), ctx.wall());
+    let item =
+        work::New { scope: ctx.scope, kind: CONVERGE, key: &key, payload: ().into(), run_at: wall, wall };
+    work::enqueue_in_tx(tx, item).await
+}
+
 /// Takes a tenant a step further in its life, once per key.
 ///
 /// # Errors
@@ -244,6 +261,7 @@ pub async fn step(
             return Err(Error::State { from: before.state, to });
         }
         let after = move_in_tx(&tx, ctx, id, to, reason).await?;
+        converge_in_tx(&tx, ctx, id).await?;
         tx.commit().await?;
         Ok(Done { what: after, replayed: false })
     })

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 mod document;
+mod environments;
 mod plane;
 mod tenants;

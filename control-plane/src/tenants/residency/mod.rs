@@ -24,6 +24,7 @@ use tenants::{
     residency::{Attested, Condition, Forbidden, Missing, Recorded, missing},
 };
 
+pub use http::{RESIDENCY_CONDITION_MISSING, RESIDENCY_REGION_FORBIDDEN};
 pub use store::MIGRATION;
 
 use super::Tenant;
@@ -127,6 +128,22 @@ impl Verdict {
     #[must_use]
     pub fn allows(&self) -> bool {
         self.outcome.as_ref().is_ok_and(Vec::is_empty)
+    }
+
+    /// This verdict without what only a cell can meet: which cell it will be is not known yet.
+    #[must_use]
+    pub fn of_tenant(mut self) -> Self {
+        if let Ok(missing) = &mut self.outcome {
+            missing.retain(|one| one.condition != Condition::Certificate);
+        }
+        self
+    }
+
+    /// What a cell in the region has to be certified for.
+    #[must_use]
+    pub fn attestations(&self) -> Vec<String> {
+        let missing = self.outcome.iter().flatten();
+        missing.flat_map(|one| &one.attestations).map(|kind| (*kind).to_owned()).collect()
     }
 
     /// Passes if they may.

@@ -1,0 +1,26 @@
+//! Environments across organizations, for operators. Uses the worker role, which may only read them.
+
+use platform::db::Db;
+use sea_orm::DbErr;
+use tenants::id::{EnvironmentId, OrganizationId};
+
+use super::{
+    model::Environment,
+    store::{self, Filter},
+};
+
+/// Whose environment this is.
+pub async fn organization_of(db: &Db, id: EnvironmentId) -> Result<Option<OrganizationId>, DbErr> {
+    let tx = db.begin_system().await?;
+    let found = store::organization_of(&tx, id).await?;
+    tx.commit().await?;
+    Ok(found)
+}
+
+/// At most `limit` environments of all organizations, in the order of their ids.
+pub async fn list(db: &Db, filter: &Filter, limit: u64) -> Result<Vec<Environment>, DbErr> {
+    let tx = db.begin_system().await?;
+    let environments = store::list_all(&tx, filter, limit).await?;
+    tx.commit().await?;
+    Ok(environments)
+}

@@ -1,0 +1,26 @@
+//! Operations across organizations, for operators. Uses the worker role, which may only read them.
+
+use platform::db::Db;
+use sea_orm::DbErr;
+use tenants::id::{OperationId, OrganizationId};
+
+use super::{
+    model::Operation,
+    store::{self, Filter},
+};
+
+/// Whose operation this is.
+pub async fn organization_of(db: &Db, id: OperationId) -> Result<Option<OrganizationId>, DbErr> {
+    let tx = db.begin_system().await?;
+    let found = store::organization_of(&tx, id).await?;
+    tx.commit().await?;
+    Ok(found)
+}
+
+/// At most `limit` operations of all organizations, in the order of their ids.
+pub async fn list(db: &Db, filter: &Filter, limit: u64) -> Result<Vec<Operation>, DbErr> {
+    let tx = db.begin_system().await?;
+    let operations = store::list_all(&tx, filter, limit).await?;
+    tx.commit().await?;
+    Ok(operations)
+}

@@ -32,6 +32,9 @@ pub enum Unavailable {
     /// More is waiting than the ledger may queue.
     #[error("the ledger has too much to do; nothing was posted")]
     Overloaded,
+    /// The database has no room left.
+    #[error("the ledger's database is full; nothing was posted")]
+    Full,
 }
 
 /// A call on its way to the writer.
@@ -124,8 +127,10 @@ pub async fn post<S: Store>(
                     answer = Unavailable::Unknown;
                     sent = Some(unanswered);
                 }
-                if matches!(error, StoreError::Failed(_)) {
-                    break;
+                match error {
+                    StoreError::Full(_) => return Err(Unavailable::Full),
+                    StoreError::Failed(_) => break,
+                    StoreError::Retry(_) | StoreError::Unknown(_) => {}
                 }
             }
         }

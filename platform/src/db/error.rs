@@ -24,6 +24,17 @@ pub fn is_conflict(err: &DbErr) -> bool {
     matches!(code.as_str(), "40001" | "40P01") || matches!(sqlite_primary(&code), Some(5 | 6))
 }
 
+/// The database has no room left: nothing was written, and nothing will be until there is room.
+pub fn is_full(err: &DbErr) -> bool {
+    code(err).is_some_and(|code| is_full_code(&code))
+}
+
+/// SQLite says that the disk is full (13), or that a write failed (778), which is what it makes of a quota and of the
+/// largest size that a file may have.
+fn is_full_code(code: &str) -> bool {
+    code == "53100" || sqlite_primary(code) == Some(13) || code == "778"
+}
+
 /// The database cannot be reached, is shutting down, or has run out of connections or space: a matter for the
 /// operator, and worth another try later.
 pub fn is_unavailable(err: &DbErr) -> bool {
@@ -83,6 +94,12 @@ mod tests {
         assert_eq!(sqlite_primary("517"), Some(5));
         assert_eq!(sqlite_primary("40001"), None);
         assert_eq!(sqlite_primary("53100"), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_others() {
+        assert!(["53100", "13", "269", "778"].map(is_full_code).iter().all(|full| *full));
+        assert!(!["53300", "5", "", "266", "40013"].map(is_full_code).iter().any(|full| *full));
     }
 
     #[test]

@@ -34,7 +34,7 @@ use sea_orm::{
 };
 
 pub use config::{DatabaseConfig, Role};
-pub use error::{is_conflict, is_unavailable, is_unique_violation};
+pub use error::{is_conflict, is_full, is_unavailable, is_unique_violation};
 pub use migrate::{Migrations, StartError};
 pub use retry::retry;
 

@@ -30,7 +30,7 @@ enum Kind {
 
 fn kind(error: &DbErr) -> Kind {
     let state = db::error::code(error).unwrap_or_default();
-    if state == "53100" || sqlite_full(&state) {
+    if db::is_full(error) {
         Kind::Full
     } else if db::is_conflict(error) || state == "55P03" {
         Kind::Busy
@@ -49,20 +49,9 @@ fn is_foreign(state: &str) -> bool {
     matches!(state, "22007" | "22008" | "22021" | "22P05")
 }
 
-/// SQLITE_FULL, in its primary or an extended form; a SQLSTATE has five characters.
-fn sqlite_full(state: &str) -> bool {
-    state.len() < 5 && state.parse::<u32>().is_ok_and(|code| code & 0xff == 13)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_full_disk_is_told_from_others() {
-        assert!(sqlite_full("13") && sqlite_full("269"));
-        assert!(!sqlite_full("53100") && !sqlite_full("5") && !sqlite_full("") && !sqlite_full("40013"));
-    }
 
     #[test]
     fn values_of_callers_are_told_from_our_arithmetic() {

@@ -48,6 +48,7 @@ where
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
+            &codes::STORAGE_FULL,
         ))
         .layer(body_limit(BODY_LIMIT))
 }

@@ -210,6 +210,7 @@ fn name_of_window(window: Window) -> &'static str {
 /// The ledger cannot answer: whether something was posted is said, and the same request tells later.
 pub fn unavailable(error: Unavailable) -> Problem {
     let code = match error {
+        Unavailable::Full => return Problem::new(&codes::STORAGE_FULL).retry_after(60).cause(error),
         Unavailable::NotPosted => &LEDGER_UNAVAILABLE,
         Unavailable::Unknown => &OUTCOME_UNKNOWN,
         Unavailable::Overloaded => &LEDGER_OVERLOADED,

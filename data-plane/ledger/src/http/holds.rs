@@ -57,6 +57,7 @@ where
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
+            &codes::STORAGE_FULL,
         ))
         .routes(operation!(hold_get, &own::HOLD_NOT_FOUND))
         .routes(operation!(
@@ -79,6 +80,7 @@ where
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
+            &codes::STORAGE_FULL,
         ))
         .routes(operation!(
             hold_void,
@@ -93,6 +95,7 @@ where
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
+            &codes::STORAGE_FULL,
         ))
 }
 

@@ -62,6 +62,7 @@ where
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
+            &codes::STORAGE_FULL,
         ))
         .routes(operation!(transfer_list, &codes::INVALID_CURSOR))
         .routes(operation!(transfer_get, &codes::NOT_FOUND))
@@ -82,6 +83,7 @@ where
             &own::LEDGER_UNAVAILABLE,
             &own::OUTCOME_UNKNOWN,
             &own::LEDGER_OVERLOADED,
+            &codes::STORAGE_FULL,
         ))
 }
 

@@ -45,7 +45,10 @@ pub enum StoreError {
     /// The commit was sent and no answer came: it may have happened.
     #[error("the outcome of the commit is unknown")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The store refuses, and would again: a full disk, a missing table, a row that cannot be read.
+    /// There is no room left: the transaction was not committed, and would not be.
+    #[error("the store is full")]
+    Full(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The store refuses, and would again: a missing table, a row that cannot be read.
     #[error("the store failed")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

@@ -1,6 +1,7 @@
 //! The ledger over HTTP, in a cell: what the books are opened with, and one way to ask.
 
 mod balances;
+mod full;
 mod holds;
 mod refusals;
 mod transfers;

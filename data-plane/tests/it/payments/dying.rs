@@ -117,9 +117,17 @@ async fn an_outage_of_the_database_makes_no_dead_letter() {
     let two = Two::with(&cell, 1_000).await;
     let payment = two.pay(100).await;
     let mut minute = 0;
-    // Too many connections; shutting down; a serialisation failure that outlasts the retries.
-    for (state, times) in [("53300", 30), ("57P01", 1), ("40001", 1)] {
-        let planted = Planted::with(&cell, "payment", "UPDATE", "status = 'authorised'", state).await;
+    // Too many connections; shutting down; a serialisation failure that outlasts the retries; a full disk.
+    let status = ("payment", "UPDATE", "status = 'authorised'");
+    let posting = ("ledger_transfer", "INSERT", "amount > 0");
+    for ((table, event, condition), state, times) in [
+        (posting, "53100", 15),
+        (status, "53300", 30),
+        (status, "57P01", 1),
+        (status, "40001", 1),
+        (status, "53100", 1),
+    ] {
+        let planted = Planted::with(&cell, table, event, condition, state).await;
         for _ in 0..times {
             minute += 1;
             let tick = cell.work_at(minute * 60).await;

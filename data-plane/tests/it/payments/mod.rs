@@ -1,6 +1,6 @@
 //! Payments: shown, committed once, and where they end.
 
-mod dying;
+pub mod dying;
 
 use axum::http::Method;
 use chrono::{DateTime, Utc};

@@ -9,7 +9,7 @@ mod rows;
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
-use platform::db::{Backend, Db, Tx, is_conflict, is_unavailable};
+use platform::db::{Backend, Db, Tx, is_conflict, is_full, is_unavailable};
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
 use tenants::id::{AccountId, TransferId};
 use tokio::time::timeout;
@@ -51,7 +51,9 @@ struct Write {
 
 /// Before the commit is sent nothing is written: whatever may pass is tried again.
 fn before_commit(error: DbErr) -> StoreError {
-    if is_conflict(&error) || is_unavailable(&error) || matches!(error, DbErr::Conn(_)) {
+    if is_full(&error) {
+        StoreError::Full(error.into())
+    } else if is_conflict(&error) || is_unavailable(&error) || matches!(error, DbErr::Conn(_)) {
         StoreError::Retry(error.into())
     } else {
         StoreError::Failed(error.into())
@@ -450,6 +452,7 @@ impl StoreTx for SqlTx {
         match timeout(PATIENCE, self.tx.commit()).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if is_conflict(&error) => Err(StoreError::Retry(error.into())),
+            Ok(Err(error)) if is_full(&error) => Err(StoreError::Full(error.into())),
             Ok(Err(error)) => Err(StoreError::Unknown(error.into())),
             Err(late) => Err(StoreError::Unknown(late.into())),
         }

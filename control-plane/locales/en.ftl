@@ -104,3 +104,75 @@ problem-tenant_not_approved = The tenant is not approved
 problem-profile_version_unknown = Unknown version of the profile
     .detail = The jurisdiction's profile has the version { $known }.
     .remedy = Use that one, or name none.
+
+## cells
+
+problem-cell_not_found = No such cell
+    .detail = There is no cell with this id.
+    .remedy = Find it with GET /v1/cells.
+problem-cell_name_taken = Name in use
+    .detail = Another cell has this name.
+    .remedy = Find it with GET /v1/cells?name=…, or choose another name.
+problem-cell_name_unusable = Not a cell's name
+    .detail = A cell's name has 1 to 63 lower-case letters, digits and hyphens.
+    .remedy = Choose such a name.
+problem-cell_in_use = Environments are in the cell
+    .detail = { $placed } environments are placed in the cell.
+    .remedy = Remove them first, or name a capacity that holds them.
+problem-cell_state = The cell's state does not allow it
+    .detail = A cell that is { $from } does not become { $to }.
+    .remedy = Read the cell, then decide again.
+problem-cell_jurisdiction_unknown = Unknown jurisdiction
+    .detail = There is no compliance profile of this jurisdiction; there are { $known }.
+    .remedy = Use one of them.
+problem-out_of_bounds = Out of bounds
+    .detail = The value is to be from { $lowest } to { $highest }.
+    .remedy = Choose one of these.
+
+## links
+
+problem-join_token_unknown = Join token not known
+    .detail = Nobody made this join token, or it was cut or changed on its way.
+    .remedy = Have an operator make one (POST /v1/cells/…/join-tokens), and copy the whole line.
+problem-join_token_expired = Join token expired
+    .detail = The time of this join token is over.
+    .remedy = Have an operator make another one.
+problem-join_token_used = Join token used already
+    .detail = A join token is good once, and this one was used with another request.
+    .remedy = Have an operator make another one; if nobody of yours used it, find out who did.
+problem-contract_unsupported = No common version of the contract
+    .detail = The control plane speaks the versions { $supported } of the contract, and the cell none of them.
+    .remedy = Upgrade whichever is older; the cell goes on meanwhile.
+problem-clock_skew = Clocks too far apart
+    .detail = The cell's clock is { $skew_ms } ms ahead of the control plane's.
+    .remedy = Have both set by NTP, then try again.
+problem-csr_invalid = Request for a certificate unusable
+    .detail = It is no PKCS #10 request, not signed by its own key, or its key is not ECDSA on P-256.
+    .remedy = Make another request.
+problem-csr_for_another_cell = Request for another cell
+    .detail = The request for a certificate names another cell than the one that asks.
+    .remedy = Make a request for this cell.
+problem-cell_mismatch = Configured as another cell
+    .detail = The cell is configured with another { $field } than the one it wants to enrol as.
+    .remedy = Correct its configuration, or use a join token of the cell that it is.
+problem-message_unusable = Out of bounds
+    .detail = The field that is named is longer, or has more items, than the contract allows.
+    .remedy = Send it within its bounds.
+problem-certificate_missing = No certificate of a cell
+    .detail = This is for cells, and there is no certificate of one on this connection.
+    .remedy = Enrol first.
+problem-certificate_revoked = Certificate not honoured
+    .detail = This certificate was revoked, or is not known here.
+    .remedy = Have an operator make a join token, and enrol again.
+problem-certificate_expired = Certificate has ended
+    .detail = With a certificate that has ended a cell can only ask for the next one.
+    .remedy = Renew it, within 30 days of its end; after that, enrol again.
+problem-cell_identity_taken = Another instance is this cell
+    .detail = Another database has enrolled as this cell, and goes on as it.
+    .remedy = Stop whichever is the copy; to let this one take over, enrol with a join token that has replace_instance.
+problem-cell_forked = Two go on from one identity
+    .detail = Two instances with the identity of this cell have reported. Neither is listened to.
+    .remedy = Stop the copy, then let the right one enrol with a join token that has replace_instance.
+problem-cell_retired = The cell is retired
+    .detail = This cell was retired, and is not let in again.
+    .remedy = Have an operator make another cell.

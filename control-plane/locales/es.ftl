@@ -104,3 +104,75 @@ problem-tenant_not_approved = El tenant no está aprobado
 problem-profile_version_unknown = Versión del perfil desconocida
     .detail = El perfil de la jurisdicción tiene la versión { $known }.
     .remedy = Use esa, o no indique ninguna.
+
+## cells
+
+problem-cell_not_found = No existe la celda
+    .detail = No hay una celda con este id.
+    .remedy = Encuéntrela con GET /v1/cells.
+problem-cell_name_taken = Nombre en uso
+    .detail = Otra celda tiene este nombre.
+    .remedy = Encuéntrela con GET /v1/cells?name=…, o elija otro nombre.
+problem-cell_name_unusable = No es nombre de celda
+    .detail = El nombre de una celda tiene de 1 a 63 letras minúsculas, dígitos y guiones.
+    .remedy = Elija un nombre así.
+problem-cell_in_use = Hay entornos en la celda
+    .detail = La celda tiene { $placed } entornos.
+    .remedy = Retírelos primero, o indique una capacidad en la que quepan.
+problem-cell_state = El estado de la celda no lo permite
+    .detail = Una celda en { $from } no pasa a { $to }.
+    .remedy = Lea la celda y decida de nuevo.
+problem-cell_jurisdiction_unknown = Jurisdicción desconocida
+    .detail = No hay perfil de cumplimiento de esta jurisdicción; hay { $known }.
+    .remedy = Use una de ellas.
+problem-out_of_bounds = Fuera de los límites
+    .detail = El valor debe estar entre { $lowest } y { $highest }.
+    .remedy = Elija uno de esos.
+
+## links
+
+problem-join_token_unknown = Token de ingreso desconocido
+    .detail = Nadie creó este token de ingreso, o se cortó o cambió en el camino.
+    .remedy = Pida a un operador que cree uno (POST /v1/cells/…/join-tokens) y copie la línea entera.
+problem-join_token_expired = Token de ingreso vencido
+    .detail = El plazo de este token de ingreso terminó.
+    .remedy = Pida otro a un operador.
+problem-join_token_used = Token de ingreso ya usado
+    .detail = Un token de ingreso sirve una vez, y este se usó con otra solicitud.
+    .remedy = Pida otro a un operador; si ninguno de los suyos lo usó, averigüe quién fue.
+problem-contract_unsupported = Sin versión común del contrato
+    .detail = El plano de control habla las versiones { $supported } del contrato, y la celda ninguna de ellas.
+    .remedy = Actualice el más antiguo; la celda sigue trabajando mientras tanto.
+problem-clock_skew = Relojes demasiado distantes
+    .detail = El reloj de la celda adelanta { $skew_ms } ms al del plano de control.
+    .remedy = Ajuste ambos por NTP e intente de nuevo.
+problem-csr_invalid = Solicitud de certificado inutilizable
+    .detail = No es una solicitud PKCS #10, no está firmada por su propia clave, o la clave no es ECDSA en P-256.
+    .remedy = Haga otra solicitud.
+problem-csr_for_another_cell = Solicitud para otra celda
+    .detail = La solicitud de certificado nombra otra celda que la que pregunta.
+    .remedy = Haga una solicitud para esta celda.
+problem-cell_mismatch = Configurada como otra celda
+    .detail = La celda está configurada con otro valor de { $field } que la celda como la que quiere ingresar.
+    .remedy = Corrija su configuración, o use un token de ingreso de la celda que es.
+problem-message_unusable = Fuera de los límites
+    .detail = El campo nombrado es más largo, o tiene más elementos, de lo que el contrato permite.
+    .remedy = Envíelo dentro de sus límites.
+problem-certificate_missing = Falta el certificado de una celda
+    .detail = Esto es para celdas, y en esta conexión no hay certificado de ninguna.
+    .remedy = Ingrese primero.
+problem-certificate_revoked = Certificado no reconocido
+    .detail = Este certificado fue revocado, o no se conoce aquí.
+    .remedy = Pida a un operador un token de ingreso e ingrese de nuevo.
+problem-certificate_expired = El certificado terminó
+    .detail = Con un certificado que terminó, una celda solo puede pedir el siguiente.
+    .remedy = Renuévelo dentro de los 30 días de su fin; después, ingrese de nuevo.
+problem-cell_identity_taken = Otra instancia es esta celda
+    .detail = Otra base de datos ingresó como esta celda, y sigue como ella.
+    .remedy = Detenga la copia; para que esta tome el lugar, ingrese con un token de ingreso que tenga replace_instance.
+problem-cell_forked = Dos siguen de una misma identidad
+    .detail = Dos instancias con la identidad de esta celda han informado. No se escucha a ninguna.
+    .remedy = Detenga la copia y haga ingresar a la correcta con un token de ingreso que tenga replace_instance.
+problem-cell_retired = La celda fue retirada
+    .detail = Esta celda fue retirada y no se admite de nuevo.
+    .remedy = Pida a un operador que cree otra celda.

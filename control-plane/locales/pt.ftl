@@ -104,3 +104,75 @@ problem-tenant_not_approved = O tenant não está aprovado
 problem-profile_version_unknown = Versão do perfil desconhecida
     .detail = O perfil da jurisdição tem a versão { $known }.
     .remedy = Use essa, ou não indique nenhuma.
+
+## cells
+
+problem-cell_not_found = A célula não existe
+    .detail = Não há uma célula com este id.
+    .remedy = Encontre-a com GET /v1/cells.
+problem-cell_name_taken = Nome em uso
+    .detail = Outra célula tem este nome.
+    .remedy = Encontre-a com GET /v1/cells?name=…, ou escolha outro nome.
+problem-cell_name_unusable = Não é nome de célula
+    .detail = O nome de uma célula tem de 1 a 63 letras minúsculas, dígitos e hifens.
+    .remedy = Escolha um nome assim.
+problem-cell_in_use = Há ambientes na célula
+    .detail = A célula tem { $placed } ambientes.
+    .remedy = Remova-os primeiro, ou indique uma capacidade em que caibam.
+problem-cell_state = O estado da célula não permite
+    .detail = Uma célula em { $from } não passa a { $to }.
+    .remedy = Leia a célula e decida de novo.
+problem-cell_jurisdiction_unknown = Jurisdição desconhecida
+    .detail = Não há perfil de conformidade desta jurisdição; há { $known }.
+    .remedy = Use uma delas.
+problem-out_of_bounds = Fora dos limites
+    .detail = O valor deve estar entre { $lowest } e { $highest }.
+    .remedy = Escolha um desses.
+
+## links
+
+problem-join_token_unknown = Token de ingresso desconhecido
+    .detail = Ninguém criou este token de ingresso, ou ele foi cortado ou alterado no caminho.
+    .remedy = Peça a um operador que crie um (POST /v1/cells/…/join-tokens) e copie a linha inteira.
+problem-join_token_expired = Token de ingresso vencido
+    .detail = O prazo deste token de ingresso terminou.
+    .remedy = Peça outro a um operador.
+problem-join_token_used = Token de ingresso já usado
+    .detail = Um token de ingresso vale uma vez, e este foi usado com outra solicitação.
+    .remedy = Peça outro a um operador; se ninguém dos seus o usou, descubra quem foi.
+problem-contract_unsupported = Sem versão comum do contrato
+    .detail = O plano de controle fala as versões { $supported } do contrato, e a célula nenhuma delas.
+    .remedy = Atualize o mais antigo; a célula continua trabalhando enquanto isso.
+problem-clock_skew = Relógios distantes demais
+    .detail = O relógio da célula adianta { $skew_ms } ms em relação ao do plano de controle.
+    .remedy = Ajuste os dois por NTP e tente de novo.
+problem-csr_invalid = Solicitação de certificado inutilizável
+    .detail = Não é uma solicitação PKCS #10, não está assinada pela própria chave, ou a chave não é ECDSA em P-256.
+    .remedy = Faça outra solicitação.
+problem-csr_for_another_cell = Solicitação para outra célula
+    .detail = A solicitação de certificado nomeia outra célula que não a que pede.
+    .remedy = Faça uma solicitação para esta célula.
+problem-cell_mismatch = Configurada como outra célula
+    .detail = A célula está configurada com outro valor de { $field } que a célula como a qual quer ingressar.
+    .remedy = Corrija a configuração, ou use um token de ingresso da célula que ela é.
+problem-message_unusable = Fora dos limites
+    .detail = O campo nomeado é mais longo, ou tem mais itens, do que o contrato permite.
+    .remedy = Envie-o dentro dos limites.
+problem-certificate_missing = Falta o certificado de uma célula
+    .detail = Isto é para células, e nesta conexão não há certificado de nenhuma.
+    .remedy = Ingresse primeiro.
+problem-certificate_revoked = Certificado não reconhecido
+    .detail = Este certificado foi revogado, ou não é conhecido aqui.
+    .remedy = Peça a um operador um token de ingresso e ingresse de novo.
+problem-certificate_expired = O certificado terminou
+    .detail = Com um certificado que terminou, uma célula só pode pedir o seguinte.
+    .remedy = Renove-o em até 30 dias do fim; depois disso, ingresse de novo.
+problem-cell_identity_taken = Outra instância é esta célula
+    .detail = Outro banco de dados ingressou como esta célula, e continua como ela.
+    .remedy = Pare a cópia; para que esta tome o lugar, ingresse com um token de ingresso que tenha replace_instance.
+problem-cell_forked = Dois continuam de uma mesma identidade
+    .detail = Duas instâncias com a identidade desta célula informaram. Nenhuma é ouvida.
+    .remedy = Pare a cópia e faça a correta ingressar com um token de ingresso que tenha replace_instance.
+problem-cell_retired = A célula foi aposentada
+    .detail = Esta célula foi aposentada e não é admitida de novo.
+    .remedy = Peça a um operador que crie outra célula.

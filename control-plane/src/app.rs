@@ -6,6 +6,8 @@ use axum::extract::FromRef;
 use platform::{
     ctx::Clock,
     db::{Db, StartError},
+    drain::Drain,
+    pki::Ca,
     problem::Catalogue,
     random,
     token::{Access, Tokens},
@@ -15,8 +17,13 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    ControlPlaneError, PLATFORM, config::ControlPlaneConfig, migrations::migrations,
-    operations::http::Streams, router,
+    ControlPlaneError, PLATFORM,
+    cells::http::JoinSite,
+    config::ControlPlaneConfig,
+    links::{self, Waiters},
+    migrations::migrations,
+    operations::http::Streams,
+    router,
 };
 
 /// The state of the router; slices take the parts they need.
@@ -26,6 +33,10 @@ pub struct App {
     pub db: Db,
     /// The check of callers.
     pub access: Access,
+    /// What join tokens say.
+    pub join: JoinSite,
+    /// What the routes of links share.
+    pub links: links::http::Site,
     /// The texts of problems, for answers that report problems of parts.
     pub catalogue: Arc<Catalogue>,
     /// The wall clock; the control plane has no other.
@@ -39,20 +50,33 @@ pub struct App {
 }
 
 impl App {
-    /// Connects and migrates.
+    /// Connects and migrates. The drain ends what waits for news.
     ///
     /// # Errors
-    /// The database is not there or does not fit, or a key file is no key.
-    pub async fn start(config: &ControlPlaneConfig, clock: Clock) -> Result<Self, ControlPlaneError> {
+    /// The database is not there or does not fit, or a key file is no key, or the authority's files are none.
+    pub async fn start(
+        config: &ControlPlaneConfig,
+        clock: Clock,
+        drain: &Drain,
+    ) -> Result<Self, ControlPlaneError> {
         let db = Db::connect(&config.database).await.map_err(StartError::from)?;
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
         let access = Access::new(tokens(&config.keys.token_file)?, clock.clone());
+        let pki = &config.pki;
+        let ca = Ca::open(&pki.root_certificate_file, &pki.issuing_certificate_file, &pki.issuing_key_file)?;
+        let ca = Arc::new(ca);
+        let join =
+            JoinSite { url: config.control_plane.link_url.trim_end_matches('/').into(), ca: Arc::clone(&ca) };
+        let lineage = links::lineage(&db, clock.now()).await.map_err(StartError::from)?;
         let catalogue = router::catalogue(config.http.language)?;
         let options = Options::new(vec![PLATFORM.shard]);
         let work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
         let (waker, work) = (work.waker(), Arc::new(work));
-        Ok(Self { db, access, catalogue, clock, work, waker, streams: Streams::default() })
+        let (drain, worker) = (drain.clone(), Arc::clone(&waker));
+        let links = links::http::Site { ca, lineage, waiters: Waiters::default(), drain, worker };
+        let streams = Streams::default();
+        Ok(Self { db, access, join, links, catalogue, clock, work, waker, streams })
     }
 }
 

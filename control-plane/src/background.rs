@@ -1,12 +1,18 @@
 //! What the control plane does without being asked: carries out work, forgets what is old.
 
+use std::time::Duration;
+
 use platform::{
     drain::Drain,
+    tls::TlsServer,
     upkeep::{self, COUNT_EVERY, FORGET_EVERY, every},
 };
 use tokio::task::JoinSet;
 
-use crate::{PLATFORM, app::App};
+use crate::{PLATFORM, app::App, cells};
+
+/// The link's own certificate lives a day.
+const CERTIFY_EVERY: Duration = Duration::from_secs(3600);
 
 /// The tasks; they end when the drain begins.
 pub struct Background(JoinSet<()>);
@@ -18,20 +24,47 @@ impl Background {
     }
 }
 
-/// Starts the tasks on the current runtime.
-pub fn start(app: &App, drain: &Drain) -> Background {
+/// Shows the listener of the links a fresh certificate.
+fn certify(app: &App, tls: &TlsServer, names: &[String]) {
+    let identity = match app.links.ca.server(names, app.clock.now()) {
+        Ok(identity) => identity,
+        Err(error) => {
+            tracing::error!(%error, "the link's own certificate could not be made");
+            return;
+        }
+    };
+    if let Err(error) = tls.replace(&identity) {
+        tracing::error!(%error, "the link's own certificate could not be used");
+    }
+}
+
+/// Starts the tasks on the current runtime; `names` are those by which cells reach the listener `tls`.
+pub fn start(app: &App, tls: TlsServer, names: Vec<String>, drain: &Drain) -> Background {
     let mut tasks = JoinSet::new();
     let (working, until) = (app.clone(), drain.clone());
     tasks.spawn(async move { working.work.run(&working.clock, &until).await });
     let forgetting = app.clone();
     tasks.spawn(every(FORGET_EVERY, drain.clone(), move || {
         let app = forgetting.clone();
-        async move { upkeep::forget(&app.db, [PLATFORM.shard], app.clock.now()).await }
+        async move {
+            let now = app.clock.now();
+            upkeep::forget(&app.db, [PLATFORM.shard], now).await;
+            if let Err(error) = cells::forget(&app.db, now).await {
+                tracing::warn!(%error, "old credentials of cells could not be forgotten");
+            }
+        }
     }));
     let counting = app.clone();
     tasks.spawn(every(COUNT_EVERY, drain.clone(), move || {
         let app = counting.clone();
         async move { upkeep::count(&app.db, [PLATFORM.shard]).await }
+    }));
+    tasks.spawn(every(CERTIFY_EVERY, drain.clone(), {
+        let app = app.clone();
+        move || {
+            certify(&app, &tls, &names);
+            std::future::ready(())
+        }
     }));
     Background(tasks)
 }

@@ -22,6 +22,8 @@ pub struct ControlPlaneConfig {
     pub database: DatabaseConfig,
     /// Its keys.
     pub keys: KeysSection,
+    /// The authority of the cell link.
+    pub pki: PkiSection,
     /// The limits of its tower stack.
     pub http: HttpConfig,
     /// How it stops.
@@ -40,6 +42,31 @@ pub struct ControlPlaneSection {
     pub name: String,
     /// Where it listens for callers with tokens.
     pub listen: SocketAddr,
+    /// Where it listens for cells with certificates.
+    pub link_listen: SocketAddr,
+    /// Where cells reach it: the origin of an `https` URL.
+    pub link_url: String,
+}
+
+impl ControlPlaneSection {
+    /// The host of `link_url`, which the server's certificate names.
+    #[must_use]
+    pub fn link_host(&self) -> Option<String> {
+        let url = platform::egress::https_origin(&self.link_url)?;
+        url.host_str().map(|host| host.trim_matches(['[', ']']).to_owned())
+    }
+}
+
+/// The `[pki]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PkiSection {
+    /// The file of the root's certificate, PEM.
+    pub root_certificate_file: PathBuf,
+    /// The file of the issuing certificate, PEM.
+    pub issuing_certificate_file: PathBuf,
+    /// The file of the issuing certificate's key, PEM.
+    pub issuing_key_file: PathBuf,
 }
 
 /// The `[keys]` table.
@@ -61,6 +88,11 @@ impl Config for ControlPlaneConfig {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         faults.unless(named, "control_plane.name", "have 1 to 63 lower-case letters, digits and hyphens");
+        faults.unless(
+            control_plane.link_host().is_some(),
+            "control_plane.link_url",
+            "be `https://host` or `https://host:port`, without a path",
+        );
         http.check("http", faults);
         telemetry.check("telemetry", faults);
         egress.check("egress", faults);

@@ -9,8 +9,10 @@
 pub mod app;
 pub mod background;
 pub mod caller;
+pub mod cells;
 pub mod config;
 pub mod environments;
+pub mod links;
 pub mod migrations;
 pub mod names;
 pub mod operations;
@@ -27,7 +29,9 @@ use platform::{
     db::StartError,
     drain::{self, Drain},
     egress::{Egress, EgressError},
+    pki::PkiError,
     telemetry::{Readiness, Telemetry, TelemetryError},
+    tls::{self, TlsError, TlsServer},
 };
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -70,6 +74,12 @@ pub enum ControlPlaneError {
     /// Logs, traces or metrics cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The files of the authority cannot be used.
+    #[error("the authority of the cell link: {0}")]
+    Pki(#[from] PkiError),
+    /// The listener of the link cannot be set up.
+    #[error("the listener of the cell link: {0}")]
+    Tls(#[from] TlsError),
     /// A key file that cannot be read or holds no key, signals, or requests that were cut off at the drain's limit.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -98,8 +108,13 @@ pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), Control
     let telemetry = Telemetry::init("control-plane", &config.telemetry, &egress)?;
     drain.on_signals()?;
     let listener = listen(config.control_plane.listen, "control_plane.listen").await?;
-    let app = App::start(&config, Clock::system()).await?;
-    let background = background::start(&app, &drain);
+    let link_listener = listen(config.control_plane.link_listen, "control_plane.link_listen").await?;
+    let app = App::start(&config, Clock::system(), &drain).await?;
+    let names: Vec<String> = config.control_plane.link_host().into_iter().collect();
+    let ca = &app.links.ca;
+    let identity = ca.server(&names, app.clock.now())?;
+    let tls = TlsServer::new(&identity, ca.root_der(), cells::GRACE, app.clock.clone())?;
+    let background = background::start(&app, tls.clone(), names, &drain);
     let db = app.db.clone();
     let readiness = Readiness::new(drain.clone()).check("database", move || {
         let db = db.clone();
@@ -107,11 +122,16 @@ pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), Control
     });
     let router = router::router(app.clone(), &config.http, readiness, telemetry.metrics())?;
     tracing::info!(name = config.control_plane.name, address = %config.control_plane.listen, "the control plane serves");
-    let served = drain::serve(listener, router, &drain, &config.drain).await;
+    let links = router::link_router(app.clone(), &config.http);
+    let (served, linked) = tokio::join!(
+        drain::serve(listener, router, &drain, &config.drain),
+        tls::serve(link_listener, tls, links, &drain, &config.drain),
+    );
     background.ended().await;
     app.db.close().await.map_err(StartError::from)?;
     telemetry.shutdown();
-    Ok(served?)
+    served?;
+    Ok(linked?)
 }
 
 async fn listen(address: SocketAddr, key: &'static str) -> Result<TcpListener, ControlPlaneError> {

@@ -12,5 +12,7 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     all.push(Box::new(crate::tenants::residency::MIGRATION));
     all.push(Box::new(crate::operations::MIGRATION));
     all.push(Box::new(crate::environments::MIGRATION));
+    all.push(Box::new(crate::cells::MIGRATION));
+    all.push(Box::new(crate::links::MIGRATION));
     all
 }

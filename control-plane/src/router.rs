@@ -14,7 +14,8 @@ use platform::{
 use utoipa::openapi::OpenApi;
 
 use crate::{
-    ControlPlaneError, app::App, caller, environments, names, operations, organizations, regions, tenants,
+    ControlPlaneError, app::App, caller, cells, environments, links, names, operations, organizations,
+    regions, tenants,
 };
 
 /// The problem codes of this crate, and their texts.
@@ -29,6 +30,8 @@ pub static DOMAIN: Domain = Domain {
         tenants::residency::http::CODES,
         operations::http::CODES,
         environments::http::CODES,
+        cells::http::CODES,
+        links::http::CODES,
     ],
     en: include_str!("../locales/en.ftl"),
     es: include_str!("../locales/es.ftl"),
@@ -44,6 +47,7 @@ pub fn scopes() -> Vec<&'static str> {
         tenants::http::SCOPES,
         operations::http::SCOPES,
         environments::http::SCOPES,
+        cells::http::SCOPES,
     ]
     .concat()
 }
@@ -55,6 +59,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(tenants::http::router())
         .merge(operations::http::router())
         .merge(environments::http::router())
+        .merge(cells::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, ControlPlaneError> {
@@ -76,6 +81,27 @@ pub fn router(
     let served = layers::apply(routes.merge(openapi::router(document()?)), http, catalogue);
     // Beside the stack, so that they answer under overload.
     Ok(served.merge(telemetry::probes(readiness, metrics)))
+}
+
+/// The router of the links, for a listener that knows its peers. A request may take as long as a poll waits.
+///
+/// # Errors
+/// As [`router`].
+pub fn link_router(app: App, http: &HttpConfig) -> Router {
+    let catalogue = Arc::clone(&app.catalogue);
+    let longest = u64::try_from(links::LONGEST_WAIT.as_millis()).unwrap_or(u64::MAX);
+    let http = HttpConfig { timeout_ms: http.timeout_ms.saturating_add(longest), ..http.clone() };
+    layers::apply(links::http::router().with_state(app).into(), &http, catalogue)
+}
+
+/// The document of the links: what cells call.
+///
+/// # Errors
+/// As [`router`].
+pub fn link_document() -> Result<OpenApi, ControlPlaneError> {
+    let problems = problem::router::<()>(catalogue(Language::En)?).into_openapi();
+    let all = links::http::router::<App>().into_openapi().merge_from(problems);
+    Ok(openapi::document(all, "Tambo cell link", env!("CARGO_PKG_VERSION")))
 }
 
 /// The document of the control plane: every operation, with its scopes and problems.

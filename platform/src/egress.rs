@@ -233,6 +233,15 @@ impl Egress {
     }
 }
 
+/// Reads a URL that is an origin and nothing more: `https://host` or `https://host:port`.
+#[must_use]
+pub fn https_origin(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    let nobody = url.username().is_empty() && url.password().is_none();
+    (url.scheme() == "https" && url.has_host() && bare && nobody).then_some(url)
+}
+
 /// Makes ring the process's one TLS provider. `main` calls it first thing; more calls change nothing.
 pub fn install_crypto() {
     // An error means that a provider is installed already, which is what is wanted.
@@ -279,6 +288,18 @@ mod tests {
     fn nothing_is_allowed_by_default_and_the_refusal_names_the_host() {
         let error = egress(&[]).get("http://127.0.0.1:1/").unwrap_err().to_string();
         assert!(error.contains("127.0.0.1:1") && error.contains("egress.allow"), "{error}");
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_no_user() {
+        for text in ["https://127.0.0.1:8071", "https://links.example.com", "https://[::1]:8071/"] {
+            assert!(https_origin(text).is_some(), "{text}");
+        }
+        for text in
+            ["http://a.example", "https://a.example/x", "https://a@b.example", "a.example", "https://a/?b"]
+        {
+            assert!(https_origin(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::{fs, path::Path};
 
+use control_plane::router::link_document;
 use platform::openapi;
 
 use crate::plane::Plane;
@@ -17,6 +18,16 @@ async fn the_document_is_whole_and_the_committed_one() {
         committed == built,
         "run `cargo run -- openapi` and look at what changed in openapi/control-plane.json"
     );
+}
+
+#[test]
+fn the_document_of_the_links_is_whole_and_the_committed_one() {
+    let document = link_document().unwrap();
+    assert_eq!(openapi::faults(&document), Vec::<String>::new());
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi/link.json");
+    let committed = fs::read_to_string(&file).unwrap_or_default();
+    let built = document.to_pretty_json().unwrap() + "\n";
+    assert!(committed == built, "run `cargo run -- openapi` and look at what changed in openapi/link.json");
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod cells;
 mod document;
 mod environments;
+mod link;
+mod links;
 mod plane;
 mod tenants;

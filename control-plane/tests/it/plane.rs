@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 
+use chrono::{DateTime, Utc};
 use control_plane::{
     PLATFORM,
     app::App,
@@ -13,6 +14,7 @@ use platform::{
     config,
     ctx::Clock,
     drain::Drain,
+    pki,
     telemetry::{self, Readiness},
     testing::{TestDb, http::Api},
     token::{Claims, Scopes},
@@ -32,6 +34,8 @@ pub struct Plane {
     pub document: OpenApi,
     /// An operator's, with every scope.
     pub token: String,
+    pub config: ControlPlaneConfig,
+    pub drain: Drain,
     kept: (TestDb, TempDir),
 }
 
@@ -59,20 +63,41 @@ impl Plane {
     }
 
     async fn on(db: TestDb) -> Self {
+        Self::at(db, Clock::system()).await
+    }
+
+    /// One control plane on each database, whose clocks the test moves.
+    pub async fn both_at(start: DateTime<Utc>) -> [Self; 2] {
+        [
+            Self::at(TestDb::sqlite(migrations).await, Clock::manual(start)).await,
+            Self::at(TestDb::postgres(migrations).await, Clock::manual(start)).await,
+        ]
+    }
+
+    async fn at(db: TestDb, clock: Clock) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("control-plane.toml");
-        let token_file = folder.path().join("token.key");
-        let text = format!("[database]\nurl = \"\"\n[keys]\ntoken_file = \"{}\"\n", token_file.display());
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        pki::init(folder.path(), clock.now()).unwrap();
+        let text = format!(
+            "[database]\nurl = \"\"\n[keys]\ntoken_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+             issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
+            at("token.key"),
+            at("root/root.pem"),
+            at("issuing/issuing.pem"),
+            at("issuing/issuing.key"),
+        );
         std::fs::write(&file, text).unwrap();
         let mut config: ControlPlaneConfig = config::load(Some(&file), []).unwrap();
         config.database = db.config().clone();
-        let app = App::start(&config, Clock::system()).await.unwrap();
-        let readiness = Readiness::new(Drain::new());
+        let drain = Drain::new();
+        let app = App::start(&config, clock, &drain).await.unwrap();
+        let readiness = Readiness::new(drain.clone());
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
         let document = document().unwrap();
         let api = Api::new(router, &document);
         let token = app.access.tokens().issue(&claims(PLATFORM.id, scopes().into_iter().collect()));
-        Self { app, api, document, token, kept: (db, folder) }
+        Self { app, api, document, token, config, drain, kept: (db, folder) }
     }
 
     /// A connection that sees every row, to look behind the control plane.

@@ -23,7 +23,7 @@ use crate::{
     links::{self, Waiters},
     migrations::migrations,
     operations::http::Streams,
-    router,
+    provisioning, router,
 };
 
 /// The state of the router; slices take the parts they need.
@@ -71,10 +71,12 @@ impl App {
         let lineage = links::lineage(&db, clock.now()).await.map_err(StartError::from)?;
         let catalogue = router::catalogue(config.http.language)?;
         let options = Options::new(vec![PLATFORM.shard]);
-        let work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
+        let mut work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
+        let waiters = Waiters::default();
+        provisioning::work::register(&mut work, &db, &waiters, &clock);
         let (waker, work) = (work.waker(), Arc::new(work));
         let (drain, worker) = (drain.clone(), Arc::clone(&waker));
-        let links = links::http::Site { ca, lineage, waiters: Waiters::default(), drain, worker };
+        let links = links::http::Site { ca, lineage, waiters, drain, worker };
         let streams = Streams::default();
         Ok(Self { db, access, join, links, catalogue, clock, work, waker, streams })
     }

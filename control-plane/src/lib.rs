@@ -17,6 +17,7 @@ pub mod migrations;
 pub mod names;
 pub mod operations;
 pub mod organizations;
+pub mod provisioning;
 pub mod regions;
 pub mod router;
 mod stored;

@@ -21,8 +21,12 @@ pub struct Site {
 
 impl Site {
     pub async fn of(plane: &Plane) -> Self {
-        let (organization, token) = organization(plane, "tianguis").await;
-        let tenant = tenant(plane, &token, "tianguis-mx").await;
+        Self::named(plane, "tianguis").await
+    }
+
+    pub async fn named(plane: &Plane, name: &str) -> Self {
+        let (organization, token) = organization(plane, name).await;
+        let tenant = tenant(plane, &token, name).await;
         for state in ["verifications", "approvals"] {
             step(plane, &tenant, state).await;
         }
@@ -46,7 +50,7 @@ impl Site {
     }
 }
 
-async fn declare(
+pub async fn declare(
     plane: &Plane,
     site: &Site,
     query: &str,
@@ -58,7 +62,7 @@ async fn declare(
     plane.post(&path, &body).token(&site.token).key(key).send().await
 }
 
-async fn environments(plane: &Plane, site: &Site) -> Vec<Value> {
+pub async fn environments(plane: &Plane, site: &Site) -> Vec<Value> {
     let path = format!("/v1/environments?tenant_id={}", site.tenant);
     plane.get(&path).token(&site.token).send().await.ok(200)["data"].as_array().unwrap().clone()
 }

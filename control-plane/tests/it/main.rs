@@ -8,4 +8,5 @@ mod environments;
 mod link;
 mod links;
 mod plane;
+mod provisioning;
 mod tenants;

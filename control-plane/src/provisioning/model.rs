@@ -1,0 +1,170 @@
+//! What an environment needs next; pure.
+
+use chrono::{DateTime, Utc};
+use tenants::{
+    contract::EnvironmentObserved,
+    environment::{Condition, Desired, EnvironmentState, Phase, Status},
+};
+
+use crate::environments::Environment;
+
+/// The next thing to do for an environment; one is done at a time, and looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Say that its cell is being found, or that it is being removed.
+    Enter(EnvironmentState),
+    /// Find it a cell.
+    Place,
+    /// Tell the cell, and wait for its report.
+    Publish,
+    /// The cell has brought about what is wanted.
+    Arrive(EnvironmentState),
+    /// The cell cannot bring it about.
+    Fail,
+    /// The cell has nothing of it any more: free its place.
+    Release,
+    /// Nothing, ever.
+    Nothing,
+}
+
+/// What an environment needs next, given what its cell has reported of it.
+#[must_use]
+pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>) -> Next {
+    use EnvironmentState::{Pending, Provisioning, Ready, Removed, Removing, Suspended};
+    let current = observed.filter(|seen| i64::try_from(seen.generation) == Ok(environment.generation));
+    let phase = current.map(|seen| seen.phase);
+    match (environment.desired, environment.state) {
+        (_, Removed) | (Desired::Unknown, _) => Next::Nothing,
+        (Desired::Removed, Removing) if environment.cell.is_none() => Next::Release,
+        (Desired::Removed, Removing) => match phase {
+            Some(Phase::Removed | Phase::Absent) => Next::Release,
+            _ => Next::Publish,
+        },
+        (Desired::Removed, _) => Next::Enter(Removing),
+        // A removal is final.
+        (_, Removing) => Next::Nothing,
+        (_, Pending) => Next::Enter(Provisioning),
+        (_, Provisioning) if environment.cell.is_none() => Next::Place,
+        (desired, Provisioning | Ready | Suspended) => {
+            let (arrived, state) = match desired {
+                Desired::Suspended => (Phase::Suspended, Suspended),
+                _ => (Phase::Ready, Ready),
+            };
+            let settled = environment.observed_generation == environment.generation;
+            match phase {
+                Some(phase) if phase == arrived && !(settled && environment.state == state) => {
+                    Next::Arrive(state)
+                }
+                Some(phase) if phase == arrived => Next::Nothing,
+                Some(Phase::Failed) => Next::Fail,
+                _ => Next::Publish,
+            }
+        }
+    }
+}
+
+/// A condition of ours as it is seen now.
+#[must_use]
+pub fn condition(
+    name: &str,
+    status: Status,
+    reason: &str,
+    detail: Option<String>,
+    at: DateTime<Utc>,
+) -> Condition {
+    Condition { r#type: name.to_owned(), status, reason: reason.to_owned(), detail, since_at: at }
+}
+
+/// Why a cell says that it cannot: its first condition that does not hold.
+#[must_use]
+pub fn failure(observed: &EnvironmentObserved) -> (String, Option<String>) {
+    let failed = observed.conditions.iter().find(|condition| condition.status == Status::False);
+    failed.map_or_else(
+        || ("cell_failed".to_owned(), None),
+        |condition| (condition.reason.clone(), condition.detail.clone()),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenants::{
+        environment::Mode,
+        id::{CellId, EnvironmentId, OrganizationId, TenantId},
+    };
+    use uuid::Uuid;
+
+    fn environment(desired: Desired, state: EnvironmentState, placed: bool) -> Environment {
+        Environment {
+            id: EnvironmentId::from_uuid(Uuid::from_u128(1)),
+            organization: OrganizationId::from_uuid(Uuid::from_u128(2)),
+            tenant: TenantId::from_uuid(Uuid::from_u128(3)),
+            mode: Mode::Sandbox,
+            jurisdiction: "mx-cnbv".parse().unwrap(),
+            region: "mx-1".parse().unwrap(),
+            profile_version: "2026.11".to_owned(),
+            desired,
+            state,
+            cell: placed.then(|| CellId::from_uuid(Uuid::from_u128(4))),
+            generation: 2,
+            observed_generation: 1,
+            conditions: Vec::new(),
+            version: 1,
+            created_at: DateTime::UNIX_EPOCH,
+            updated_at: DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn seen(generation: u64, phase: Phase) -> EnvironmentObserved {
+        let environment = environment(Desired::Present, EnvironmentState::Ready, true);
+        EnvironmentObserved {
+            id: environment.id,
+            organization: environment.organization,
+            tenant: environment.tenant,
+            generation,
+            phase,
+            step: None,
+            conditions: Vec::new(),
+            profile_version: environment.profile_version,
+            clients: Vec::new(),
+            schema: String::new(),
+            exports: Vec::new(),
+            intent: None,
+        }
+    }
+
+    #[test]
+    fn the_first_thing_that_is_missing_comes_next() {
+        use Desired::{Present, Removed as Gone, Suspended as Still};
+        use EnvironmentState::{Pending, Provisioning, Ready, Removed, Removing, Suspended};
+        for (desired, state, placed, observed, expected) in [
+            (Present, Pending, false, None, Next::Enter(Provisioning)),
+            (Present, Provisioning, false, None, Next::Place),
+            (Present, Provisioning, true, None, Next::Publish),
+            (Present, Provisioning, true, Some(seen(2, Phase::Converging)), Next::Publish),
+            (Present, Provisioning, true, Some(seen(1, Phase::Ready)), Next::Publish),
+            (Present, Provisioning, true, Some(seen(2, Phase::Ready)), Next::Arrive(Ready)),
+            (Present, Provisioning, true, Some(seen(2, Phase::Failed)), Next::Fail),
+            (Still, Ready, true, Some(seen(1, Phase::Ready)), Next::Publish),
+            (Still, Ready, true, Some(seen(2, Phase::Ready)), Next::Publish),
+            (Still, Ready, true, Some(seen(2, Phase::Suspended)), Next::Arrive(Suspended)),
+            (Present, Suspended, true, Some(seen(2, Phase::Ready)), Next::Arrive(Ready)),
+            (Present, Ready, true, Some(seen(2, Phase::Ready)), Next::Arrive(Ready)),
+            (Gone, Pending, false, None, Next::Enter(Removing)),
+            (Gone, Provisioning, true, Some(seen(1, Phase::Ready)), Next::Enter(Removing)),
+            (Gone, Removing, false, None, Next::Release),
+            (Gone, Removing, true, Some(seen(2, Phase::Removing)), Next::Publish),
+            (Gone, Removing, true, Some(seen(1, Phase::Removed)), Next::Publish),
+            (Gone, Removing, true, Some(seen(2, Phase::Removed)), Next::Release),
+            (Gone, Removed, true, None, Next::Nothing),
+            (Present, Removing, true, None, Next::Nothing),
+        ] {
+            let environment = environment(desired, state, placed);
+            let name = format!("{desired} {state} placed {placed} {observed:?}");
+            assert_eq!(next(&environment, observed.as_ref()), expected, "{name}");
+        }
+        let mut settled = environment(Present, Ready, true);
+        settled.observed_generation = 2;
+        assert_eq!(next(&settled, Some(&seen(2, Phase::Ready))), Next::Nothing);
+    }
+}

@@ -1,0 +1,72 @@
+//! What convergence does outside the organization's scope: places and documents, which lie in [`PLATFORM`], and reports.
+//!
+//! Each function bears repetition: it looks first, so that a process that dies between it and the organization's
+//! transaction does it again to no effect.
+
+use chrono::{DateTime, Utc};
+use platform::db::{self, Db};
+use sea_orm::DbErr;
+use tenants::{
+    contract::{Document, EnvironmentObserved},
+    id::{CellId, EnvironmentId, OrganizationId},
+};
+
+use crate::{
+    PLATFORM,
+    cells::{self, NoPlace, Want},
+    links,
+};
+
+/// Finds an environment its cell, or the one it has.
+pub async fn place(db: &Db, want: &Want, now: DateTime<Utc>) -> Result<CellId, NoPlace> {
+    db::retry(|| async {
+        let tx = db.begin(PLATFORM).await?;
+        let cell = cells::place_in_tx(&tx, want, now).await?;
+        tx.commit().await?;
+        Ok(cell)
+    })
+    .await
+}
+
+/// Publishes what is wanted of an environment to its cell.
+pub async fn publish(
+    db: &Db,
+    cell: CellId,
+    organization: OrganizationId,
+    document: &Document,
+    now: DateTime<Utc>,
+) -> Result<(), links::Error> {
+    db::retry(|| async {
+        let tx = db.begin(PLATFORM).await?;
+        links::publish_in_tx(&tx, cell, organization, document, now).await?;
+        tx.commit().await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What a cell last reported of an environment.
+pub async fn observed(
+    db: &Db,
+    cell: CellId,
+    environment: EnvironmentId,
+) -> Result<Option<EnvironmentObserved>, DbErr> {
+    let tx = db.begin_system().await?;
+    let observed = links::system::observed_of(&tx, cell, environment).await?;
+    tx.commit().await?;
+    Ok(observed)
+}
+
+/// Frees the place of an environment that its cell has nothing of, and forgets what was published and reported.
+pub async fn release(db: &Db, cell: Option<CellId>, environment: EnvironmentId) -> Result<(), DbErr> {
+    db::retry(|| async {
+        let tx = db.begin_system().await?;
+        if let Some(cell) = cell {
+            links::unpublish_in_tx(&tx, cell, &environment.to_string()).await?;
+            links::system::forget(&tx, cell, environment).await?;
+        }
+        cells::release_in_tx(&tx, environment).await?;
+        tx.commit().await
+    })
+    .await
+}

@@ -1,0 +1,311 @@
+//! Convergence, with a cell that the test plays: it reads what is published for it and reports what the test says.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::http::Method;
+use chrono::TimeDelta;
+use control_plane::{cells, links};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use serde_json::{Value, json};
+use tenants::{
+    contract::{Body, Document, EnvironmentObserved, Heartbeat, Observed, Poll},
+    environment::{Condition, Desired, Phase, Status},
+    id::CellId,
+};
+use uuid::Uuid;
+
+use crate::{
+    environments::{Site, declare, environments},
+    plane::{Plane, id},
+    tenants::{step, tenant},
+};
+
+/// A cell that is let in, and does nothing by itself.
+struct Played {
+    id: CellId,
+    instance: Uuid,
+    seq: AtomicU64,
+}
+
+impl Played {
+    async fn of(plane: &Plane, name: &str, capacity: u32) -> Self {
+        let body = json!({
+            "name": name, "jurisdiction": "mx-cnbv", "region": "mx-1", "mode": "sandbox", "capacity": capacity,
+        });
+        let made = plane.post("/v1/cells", &body).token(&plane.token).key(name).send().await.ok(201);
+        let played =
+            Self { id: id(&made).parse().unwrap(), instance: Uuid::from_u128(77), seq: AtomicU64::new(0) };
+        let root = plane.root().await;
+        let backend = root.get_database_backend();
+        let sql = "UPDATE cell SET state = 'ready', instance = $1, shards = 1, software = 'played', \
+                   url = 'https://cell.example', contract_lowest = 1, contract_highest = 1 WHERE id = $2";
+        let values = [played.instance.into(), played.id.uuid().into()];
+        root.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await.unwrap();
+        assert!(matches!(backend, DbBackend::Sqlite | DbBackend::Postgres));
+        played
+    }
+
+    async fn document(&self, plane: &Plane) -> Document {
+        let (site, clock) = (&plane.app.links, &plane.app.clock);
+        let poll = Poll { after: 0, lineage: site.lineage, wait_ms: 0 };
+        let desired =
+            links::desired(&plane.app.db, &site.waiters, &site.drain, site.lineage, self.id, &poll, || {
+                clock.now()
+            });
+        let documents = desired.await.unwrap().documents;
+        let mut wanted = documents.into_iter().filter(|one| matches!(one.body, Body::Environment(_)));
+        wanted.next().expect("something is published")
+    }
+
+    /// Reports that the environment of this document is in this phase, and lets the control plane look at it.
+    async fn report(&self, plane: &Plane, document: &Document, phase: Phase, conditions: Vec<Condition>) {
+        let Body::Environment(intent) = &document.body else { panic!("{document:?}") };
+        let now = plane.app.clock.now();
+        let observed = EnvironmentObserved {
+            id: intent.id,
+            organization: intent.organization,
+            tenant: intent.tenant,
+            generation: document.generation,
+            phase,
+            step: (phase == Phase::Converging).then(|| "row".to_owned()),
+            conditions,
+            profile_version: intent.profile_version.clone(),
+            clients: Vec::new(),
+            schema: "m0022_payments".to_owned(),
+            exports: Vec::new(),
+            intent: None,
+        };
+        let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
+        let report = Observed {
+            seq,
+            instance: self.instance,
+            lineage: plane.app.links.lineage,
+            cursor: document.revision,
+            sent_at: now,
+            heartbeat: Heartbeat {
+                software: "played".to_owned(),
+                contract: 1,
+                environments: 1,
+                ready: 0,
+                capacity: 1,
+                backlog: 0,
+                dead: 0,
+                skew_ms: 0,
+                certificate_not_after: now,
+                digest: String::new(),
+            },
+            environments: vec![observed],
+            full: false,
+        };
+        let lineage = plane.app.links.lineage;
+        let hash = format!("{seq:064x}");
+        links::system::observed(&plane.app.db, lineage, self.id, &report, &hash, 1, now).await.unwrap();
+        settle(plane).await;
+    }
+
+    async fn placed(&self, plane: &Plane) -> i32 {
+        cells::get(&plane.app.db, self.id).await.unwrap().placed
+    }
+}
+
+/// Carries out all work that is due `after` from now.
+async fn settle_after(plane: &Plane, after: TimeDelta) {
+    for _ in 0..100 {
+        let wall = plane.app.clock.now() + after;
+        if plane.app.work.tick(wall).await.unwrap().taken == 0 {
+            return;
+        }
+    }
+    panic!("the work does not come to rest");
+}
+
+async fn settle(plane: &Plane) {
+    settle_after(plane, TimeDelta::zero()).await;
+}
+
+async fn read(plane: &Plane, path: &str) -> Value {
+    plane.get(path).token(&plane.token).send().await.ok(200)
+}
+
+async fn operation(plane: &Plane, operation: &Value) -> Value {
+    read(plane, &format!("/v1/operations/{}", id(operation))).await
+}
+
+async fn tenant_state(plane: &Plane, site: &Site) -> Value {
+    read(plane, &format!("/v1/tenants/{}", site.tenant)).await["state"].clone()
+}
+
+async fn ask(plane: &Plane, environment: &str, what: &str) -> Value {
+    let path = format!("/v1/environments/{environment}/{what}");
+    plane.request(Method::POST, &path).token(&plane.token).key(what).send().await.ok(202)
+}
+
+#[tokio::test]
+async fn a_declared_environment_becomes_ready_and_its_tenant_active() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 3).await;
+        let begun = declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        settle(&plane).await;
+        assert_eq!(tenant_state(&plane, &site).await, "provisioning");
+        let [environment] = &environments(&plane, &site).await[..] else { panic!() };
+        assert_eq!(
+            (&environment["state"], &environment["cell_id"]),
+            (&json!("provisioning"), &json!(cell.id))
+        );
+        let document = cell.document(&plane).await;
+        let Body::Environment(intent) = &document.body else { panic!() };
+        assert_eq!(
+            (document.generation, intent.phase, &intent.tenant_name[..]),
+            (1, Desired::Present, "Tianguis")
+        );
+        cell.report(&plane, &document, Phase::Converging, vec![]).await;
+        assert_eq!(operation(&plane, &begun).await["state"], "running");
+        cell.report(&plane, &document, Phase::Ready, vec![]).await;
+        let done = operation(&plane, &begun).await;
+        assert_eq!(done["state"], "succeeded", "{done}");
+        let steps: Vec<_> = done["steps"].as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+        assert_eq!(steps, ["begin", "place", "publish", "row"]);
+        let [environment] = &environments(&plane, &site).await[..] else { panic!() };
+        assert_eq!(
+            (&environment["state"], &environment["observed_generation"]),
+            (&json!("ready"), &json!(1))
+        );
+        assert_eq!(tenant_state(&plane, &site).await, "active");
+        // Suspended, and resumed.
+        for (what, wanted, phase, state) in [
+            ("suspensions", Desired::Suspended, Phase::Suspended, "suspended"),
+            ("resumptions", Desired::Present, Phase::Ready, "ready"),
+        ] {
+            let begun = ask(&plane, &id(environment), what).await;
+            settle(&plane).await;
+            let document = cell.document(&plane).await;
+            let Body::Environment(intent) = &document.body else { panic!() };
+            assert_eq!(intent.phase, wanted);
+            cell.report(&plane, &document, phase, vec![]).await;
+            assert_eq!(operation(&plane, &begun).await["state"], "succeeded", "{what}");
+            assert_eq!(environments(&plane, &site).await[0]["state"], state);
+        }
+        // The tenant leaves: its environment goes, and nothing is left in the cell.
+        step(&plane, &site.tenant, "offboardings").await;
+        settle(&plane).await;
+        let document = cell.document(&plane).await;
+        let Body::Environment(intent) = &document.body else { panic!() };
+        assert_eq!(intent.phase, Desired::Removed);
+        assert_eq!(tenant_state(&plane, &site).await, "offboarding");
+        cell.report(&plane, &document, Phase::Removed, vec![]).await;
+        assert_eq!(environments(&plane, &site).await[0]["state"], "removed");
+        assert_eq!(tenant_state(&plane, &site).await, "archived");
+        assert_eq!(cell.placed(&plane).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn an_environment_that_is_removed_or_cancelled_while_it_is_made_leaves_nothing() {
+    for plane in Plane::both().await {
+        for (end, ended) in [("removals", "succeeded"), ("cancellations", "cancelled")] {
+            let name = format!("mx-{end}");
+            let site = Site::named(&plane, &name).await;
+            let cell = Played::of(&plane, &name, 1).await;
+            let begun = declare(&plane, &site, "", "mx-1", end).await.ok(202);
+            settle(&plane).await;
+            let environment = begun["subject_id"].as_str().unwrap();
+            let last = if end == "removals" {
+                ask(&plane, environment, end).await
+            } else {
+                let path = format!("/v1/operations/{}/cancellations", id(&begun));
+                plane.request(Method::POST, &path).token(&site.token).key(end).send().await.ok(202)
+            };
+            settle(&plane).await;
+            assert_eq!(cell.placed(&plane).await, 1, "until the cell says that it is gone");
+            let document = cell.document(&plane).await;
+            cell.report(&plane, &document, Phase::Removed, vec![]).await;
+            assert_eq!(operation(&plane, &last).await["state"], ended);
+            assert_eq!(operation(&plane, &begun).await["state"], "cancelled", "{end}");
+            assert_eq!(environments(&plane, &site).await[0]["state"], "removed");
+            assert_eq!(cell.placed(&plane).await, 0);
+            // The tenant may have another one.
+            declare(&plane, &site, "", "mx-1", "another").await.ok(202);
+            settle(&plane).await;
+            assert_eq!(cell.placed(&plane).await, 1);
+            let retire = plane.request(Method::POST, &format!("/v1/cells/{}/drains", cell.id));
+            retire.token(&plane.token).key(end).send().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_a_place_an_environment_waits_and_says_so() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let begun = declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        settle(&plane).await;
+        let conditions = environments(&plane, &site).await[0]["conditions"].clone();
+        let placed =
+            conditions.as_array().unwrap().iter().find(|one| one["type"] == "Placed").unwrap().clone();
+        assert_eq!((&placed["status"], &placed["detail"]), (&json!("false"), &json!("no_cell")));
+        let waits = operation(&plane, &begun).await;
+        assert_eq!((&waits["state"], &waits["steps"][1]["state"]), (&json!("running"), &json!("failed")));
+        let cell = Played::of(&plane, "mx-1", 1).await;
+        settle_after(&plane, TimeDelta::seconds(31)).await;
+        assert_eq!(environments(&plane, &site).await[0]["cell_id"], json!(cell.id));
+        // And the next one finds it full.
+        let next = Site::named(&plane, "cafetero").await;
+        declare(&plane, &next, "", "mx-1", "next").await.ok(202);
+        settle(&plane).await;
+        let conditions = environments(&plane, &next).await[0]["conditions"].clone();
+        assert!(conditions.to_string().contains("\"full\""), "{conditions}");
+    }
+}
+
+#[tokio::test]
+async fn twenty_at_once_do_not_get_more_than_there_is() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 5).await;
+        for number in 0..20 {
+            let tenant = tenant(&plane, &site.token, &format!("t-{number}")).await;
+            for state in ["verifications", "approvals"] {
+                step(&plane, &tenant, state).await;
+            }
+            let path = format!("/v1/tenants/{tenant}/environments");
+            let body = json!({"mode": "sandbox", "region": "mx-1"});
+            plane.post(&path, &body).token(&site.token).key(&tenant).send().await.ok(202);
+        }
+        // One batch of work takes all of them, each concurrently with the others.
+        settle(&plane).await;
+        let listed = plane.get("/v1/environments?limit=200").token(&site.token).send().await.ok(200);
+        let listed = listed["data"].as_array().unwrap().clone();
+        let placed = listed.iter().filter(|one| !one["cell_id"].is_null()).count();
+        assert_eq!((listed.len(), placed, cell.placed(&plane).await), (20, 5, 5));
+    }
+}
+
+#[tokio::test]
+async fn what_a_cell_cannot_do_ends_the_operation_with_its_reason() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 1).await;
+        let begun = declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        settle(&plane).await;
+        let document = cell.document(&plane).await;
+        let condition = Condition {
+            r#type: "ProfileKnown".to_owned(),
+            status: Status::False,
+            reason: "ProfileUnknown".to_owned(),
+            detail: Some("2026.11 is not compiled in".to_owned()),
+            since_at: plane.app.clock.now(),
+        };
+        cell.report(&plane, &document, Phase::Failed, vec![condition]).await;
+        let failed = operation(&plane, &begun).await;
+        assert_eq!(
+            (&failed["state"], &failed["reason"]["code"]),
+            (&json!("failed"), &json!("ProfileUnknown"))
+        );
+        let [environment] = &environments(&plane, &site).await[..] else { panic!() };
+        assert!(environment["conditions"].to_string().contains("not compiled in"), "{environment}");
+        // It mends itself, and the environment is ready after all.
+        cell.report(&plane, &document, Phase::Ready, vec![]).await;
+        assert_eq!(environments(&plane, &site).await[0]["state"], "ready");
+    }
+}

@@ -122,11 +122,11 @@ pub async fn set_limits_in_tx(
 /// As the database says.
 pub async fn limits_of(tx: &Tx, scope: Scope, id: AccountId) -> Result<Vec<Limit>, DbErr> {
     let sql = format!(
-        "SELECT {LIMIT} FROM ledger_limit AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
-         AND t.account_id = $3 ORDER BY t.direction, t.time_window"
+        "SELECT {LIMIT} FROM ledger_limit AS l WHERE l.shard_id = $1 AND l.environment_id = $2 \
+         AND l.account_id = $3 ORDER BY l.direction, l.time_window"
     );
     let rows = tx.query_all_raw(statement(tx, &sql, key(scope, id))).await?;
-    rows.iter().map(|row| sql::limit(row).map(|found| found.1)).collect()
+    rows.iter().map(sql::limit).collect()
 }
 
 /// An account as it stands.

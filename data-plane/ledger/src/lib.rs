@@ -6,9 +6,9 @@
 //!
 //! **Order.** Transfers of one shard have one order, [`transfer::Posted::seq`], in which the rules saw them.
 //!
-//! **Cost.** One database transaction per batch of up to [`MAX_BATCH`] transfers of any number of callers: guard, look-up
-//! of ids, locked read of accounts (limits and holds where there are any), the writes (one statement on PostgreSQL),
-//! commit.
+//! **Cost.** One database transaction per batch of up to [`MAX_BATCH`] transfers of any number of callers: guard, one
+//! read of accounts, limits and whether ids are new (another where there are holds or repetitions), the writes (one
+//! statement on PostgreSQL), commit.
 //!
 //! **What it does not know.** Products, rails, countries, people. Limits are numbers in rows beside an account.
 //!
@@ -18,7 +18,7 @@
 //! | [`rules`] | the decisions, pure |
 //! | [`outcome`] | every answer, in order of precedence |
 //! | [`account`], [`hold`], [`limit`], [`transfer`] | the rows |
-//! | [`writer`] | group commit |
+//! | [`writer`], `batch` | group commit: who posts together; one transaction |
 //! | [`store`] | what the writer needs of a database |
 //! | [`chain`], [`system`] | the hash chain, and its check |
 //! | [`http`] | the routes |
@@ -27,6 +27,7 @@
 #![deny(clippy::arithmetic_side_effects)]
 
 pub mod account;
+mod batch;
 pub mod books;
 pub mod chain;
 pub mod hold;

@@ -1,6 +1,6 @@
 //! The rules, pure: what a batch of calls does to the rows it touches.
 //!
-//! [`Book`] holds the rows of one batch, locked by the writer. [`Book::post`] decides transfer by transfer in the order
+//! [`Book`] holds the rows of one batch, read under the guard. [`Book::post`] decides transfer by transfer in the order
 //! given; a refused transfer or chain leaves the book as it was before it. What changed is then written in one go.
 
 mod checks;
@@ -114,12 +114,12 @@ impl Book {
         Book { first_seq: last_seq, ..Book::default() }
     }
 
-    /// Puts a locked account in.
+    /// Puts an account in.
     pub fn add_account(&mut self, environment: Uuid, row: Account) {
         self.accounts.insert((environment, row.id), Slot { row, changed: false, new: false });
     }
 
-    /// Puts a locked limit in.
+    /// Puts a limit in.
     pub fn add_limit(&mut self, environment: Uuid, row: Limit) {
         self.limits.entry((environment, row.account)).or_default().push(Slot {
             row,
@@ -128,7 +128,7 @@ impl Book {
         });
     }
 
-    /// Puts a locked hold in.
+    /// Puts a hold in.
     pub fn add_hold(&mut self, row: Hold) {
         self.holds.insert((row.environment, row.id), Slot { row, changed: false, new: false });
     }
@@ -146,6 +146,30 @@ impl Book {
     /// What an id was used for, before or in this batch.
     pub fn known(&self, key: TransferKey) -> Option<&Known> {
         self.known.get(&key)
+    }
+
+    /// What has reversed `original`, before or in this batch.
+    pub fn reversal(&self, original: TransferKey) -> Option<TransferId> {
+        self.reversed.get(&original).copied()
+    }
+
+    /// A hold that this batch has placed or changed.
+    pub fn changed_hold(&self, key: TransferKey) -> Option<&Hold> {
+        self.holds.get(&key).filter(|slot| slot.changed || slot.new).map(|slot| &slot.row)
+    }
+
+    /// An account that this batch has changed.
+    pub fn changed_account(&self, key: AccountKey) -> Option<&Account> {
+        self.accounts.get(&key).filter(|slot| slot.changed).map(|slot| &slot.row)
+    }
+
+    /// The same limit, if this batch has changed it.
+    pub fn changed_limit(&self, environment: Uuid, limit: &Limit) -> Option<&Limit> {
+        let same = |slot: &&Slot<Limit>| {
+            let rule = slot.row.rule;
+            slot.changed && rule.direction == limit.rule.direction && rule.window == limit.rule.window
+        };
+        self.limits.get(&(environment, limit.account))?.iter().find(same).map(|slot| &slot.row)
     }
 
     /// The rows to insert, in order.

@@ -1,23 +1,23 @@
 //! Group commit: many callers' transfers in one database transaction.
 //!
-//! One task per shard takes all that has come while the batch before was committing; nobody waits on purpose. The
-//! database is the only truth: the task keeps nothing between batches, so any number of processes may write one shard.
-//! The head row decides who goes first.
+//! A shard's writers take all that has come while the batch before was committing; nobody waits on purpose. The
+//! database is the only truth: writers keep nothing between batches, so any number of processes may write one shard.
+//! The head row, the guard, decides who goes first.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 use chrono::{DateTime, Utc};
-use tenants::id::AccountId;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-use uuid::Uuid;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     MAX_BATCH,
-    chain::{self, Hash},
+    batch::{self, Decided, Failure, Sent, Written},
     outcome::Outcome,
-    rules::{Book, Call, TransferKey},
-    store::{Head, Store, StoreError, StoreTx},
-    transfer::Subject,
+    rules::Call,
+    store::{Store, StoreError},
 };
 
 /// The ledger cannot answer now. Nothing is lost: the same call with the same ids gives the answer later.
@@ -37,12 +37,14 @@ pub enum Unavailable {
     Full,
 }
 
+type Reply = oneshot::Sender<Result<Vec<Outcome>, Unavailable>>;
+
 /// A call on its way to the writer.
 pub struct Command {
     /// What to post.
     pub call: Call,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<Vec<Outcome>, Unavailable>>,
+    pub reply: Reply,
     /// Its room among what waits; given back when the writer takes it.
     pub room: Option<OwnedSemaphorePermit>,
 }
@@ -50,45 +52,152 @@ pub struct Command {
 /// How often a batch is tried again before its callers are told.
 const ATTEMPTS: u32 = 4;
 
-/// Writes one shard until every sender of `commands` is gone. `clock` is the wall clock.
-pub async fn run<S: Store>(
-    store: Arc<S>,
-    shard: i32,
-    mut commands: mpsc::Receiver<Command>,
-    clock: impl Fn() -> DateTime<Utc> + Send,
-) {
-    let mut waiting: Option<Command> = None;
-    while let Some(first) = match waiting.take() {
-        Some(command) => Some(command),
-        None => commands.recv().await,
-    } {
+/// What waits for one shard's writers.
+struct Queue {
+    commands: mpsc::Receiver<Command>,
+    /// Taken out, but too large for the batch before.
+    waiting: Option<Command>,
+}
+
+impl Queue {
+    /// The first command of a batch. `None` when there will be no more.
+    async fn first(&mut self) -> Option<Command> {
+        match self.waiting.take() {
+            Some(command) => Some(command),
+            None => self.commands.recv().await,
+        }
+    }
+
+    /// `first` and all that has come by now.
+    fn batch(&mut self, first: Command) -> (Vec<Call>, Vec<Reply>) {
         let mut size = first.call.transfers.len();
         let mut batch = vec![first];
-        while let Ok(command) = commands.try_recv() {
+        while let Ok(command) = self.commands.try_recv() {
             // Who has gone away needs no answer, and does not know of any: nothing is posted for him.
             if command.reply.is_closed() {
                 continue;
             }
             size = size.saturating_add(command.call.transfers.len());
             if size > MAX_BATCH {
-                waiting = Some(command);
+                self.waiting = Some(command);
                 break;
             }
             batch.push(command);
         }
-        let (calls, replies): (Vec<Call>, Vec<_>) =
-            batch.into_iter().map(|command| (command.call, command.reply)).unzip();
-        match post(store.as_ref(), shard, &calls, &clock).await {
-            Ok(outcomes) => {
-                for (reply, outcomes) in replies.into_iter().zip(outcomes) {
-                    // A caller that has gone asks again with the same ids.
-                    let _ = reply.send(Ok(outcomes));
+        batch.into_iter().map(|command| (command.call, command.reply)).unzip()
+    }
+}
+
+/// Writes one shard until every sender of `commands` is gone. `clock` is the wall clock.
+///
+/// Three take turns, so that everybody has work: while one's batch is written the next is read and decided on top of it,
+/// and the one before waits for the disk. Batches are written one after the other. That nothing but the batch before
+/// stands between is part of what is written; where it is not so, the batch is done again under the guard.
+pub async fn run<S: Store>(
+    store: Arc<S>,
+    shard: i32,
+    commands: mpsc::Receiver<Command>,
+    clock: impl Fn() -> DateTime<Utc> + Send,
+) {
+    let (store, clock) = (store.as_ref(), &clock);
+    let queue = Mutex::new(Queue { commands, waiting: None });
+    let pen = Mutex::new(());
+    let under_way = UnderWay::default();
+    let turns = async || {
+        loop {
+            let mut queue = queue.lock().await;
+            let Some(first) = queue.first().await else { return };
+            let mut age = 0;
+            let behind = || {
+                let (batches, now) = under_way.get();
+                age = now;
+                batches
+            };
+            let begun = batch::begin(store, shard, behind).await;
+            let (calls, replies) = queue.batch(first);
+            let decided = match begun {
+                Ok(begun) => batch::decide(begun, shard, &calls, clock()).await,
+                Err(error) => Err(error),
+            };
+            // Who has the guard must not wait for who waits for the guard.
+            let pen = match &decided {
+                Ok(decided) if !decided.under_guard => Some(pen.lock().await),
+                _ => None,
+            };
+            let entered = decided.ok().filter(|decided| under_way.enter(decided, age));
+            drop(queue);
+            let done = match entered {
+                Some(decided) => {
+                    let (mine, under_guard) = (decided.written.clone(), decided.under_guard);
+                    let done = batch::write(decided, shard, || drop(pen)).await;
+                    under_way.leave(&mine, done.is_ok());
+                    // What rested on others and was not sent says nothing about the store.
+                    done.map_err(|failure| {
+                        Some(failure).filter(|failure| under_guard || failure.sent.is_some())
+                    })
                 }
+                None => {
+                    drop(pen);
+                    Err(None)
+                }
+            };
+            reply(
+                replies,
+                match done {
+                    Ok(outcomes) => Ok(outcomes),
+                    Err(failure) => attempts(store, shard, &calls, clock, failure).await,
+                },
+            );
+        }
+    };
+    // One batch is read and decided, one written, one committed and answered.
+    tokio::join!(turns(), turns(), turns());
+}
+
+/// The batches that are decided and not committed, oldest first.
+#[derive(Default)]
+struct UnderWay(std::sync::Mutex<(Vec<Arc<Written>>, u64)>);
+
+impl UnderWay {
+    fn now(&self) -> std::sync::MutexGuard<'_, (Vec<Arc<Written>>, u64)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// With their age, in failures.
+    fn get(&self) -> (Vec<Arc<Written>>, u64) {
+        self.now().clone()
+    }
+
+    /// `false` if a batch that `decided` rests on has failed. Who only keeps refusals does not move the head, so that
+    /// nobody behind it could tell whether it is there.
+    fn enter<T>(&self, decided: &Decided<T>, age: u64) -> bool {
+        let mut now = self.now();
+        let stands = decided.under_guard || now.1 == age;
+        if stands && decided.written.moves_head() {
+            now.0.push(decided.written.clone());
+        }
+        stands
+    }
+
+    /// Nobody begins behind a batch that has failed, nor behind one that rests on it.
+    fn leave(&self, written: &Arc<Written>, committed: bool) {
+        let mut now = self.now();
+        now.0.retain(|one| committed && !Arc::ptr_eq(one, written));
+        now.1 = now.1.wrapping_add(u64::from(!committed));
+    }
+}
+
+fn reply(replies: Vec<Reply>, answer: Result<Vec<Vec<Outcome>>, Unavailable>) {
+    // A caller that has gone asks again with the same ids.
+    match answer {
+        Ok(outcomes) => {
+            for (reply, outcomes) in replies.into_iter().zip(outcomes) {
+                let _ = reply.send(Ok(outcomes));
             }
-            Err(error) => {
-                for reply in replies {
-                    let _ = reply.send(Err(error));
-                }
+        }
+        Err(error) => {
+            for reply in replies {
+                let _ = reply.send(Err(error));
             }
         }
     }
@@ -100,6 +209,17 @@ pub async fn post<S: Store>(
     shard: i32,
     calls: &[Call],
     clock: impl Fn() -> DateTime<Utc>,
+) -> Result<Vec<Vec<Outcome>>, Unavailable> {
+    attempts(store, shard, calls, clock, None).await
+}
+
+/// [`post`], after a first attempt that may have failed.
+async fn attempts<S: Store>(
+    store: &S,
+    shard: i32,
+    calls: &[Call],
+    clock: impl Fn() -> DateTime<Utc>,
+    mut failed: Option<Failure>,
 ) -> Result<Vec<Vec<Outcome>>, Unavailable> {
     let mut answer = Unavailable::NotPosted;
     // What an attempt without an answer would have committed.
@@ -119,7 +239,11 @@ pub async fn post<S: Store>(
                 }
             }
         }
-        match attempt_once(store, shard, calls, clock()).await {
+        let done = match failed.take() {
+            Some(failure) => Err(failure),
+            None => attempt_once(store, shard, calls, clock()).await,
+        };
+        match done {
             Ok(outcomes) => return Ok(outcomes),
             Err(Failure { error, sent: unanswered }) => {
                 report(shard, attempt, &error);
@@ -138,22 +262,15 @@ pub async fn post<S: Store>(
     Err(answer)
 }
 
-/// A batch whose commit got no answer.
-struct Sent {
-    batch: i64,
-    hash: Hash,
-    outcomes: Vec<Vec<Outcome>>,
-}
-
-struct Failure {
-    error: StoreError,
-    sent: Option<Sent>,
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Failure { error, sent: None }
-    }
+/// One transaction under the guard.
+async fn attempt_once<S: Store>(
+    store: &S,
+    shard: i32,
+    calls: &[Call],
+    clock: DateTime<Utc>,
+) -> Result<Vec<Vec<Outcome>>, Failure> {
+    let begun = batch::begin(store, shard, Vec::new).await?;
+    batch::write(batch::decide(begun, shard, calls, clock).await?, shard, || ()).await
 }
 
 fn report(shard: i32, attempt: u32, error: &StoreError) {
@@ -164,131 +281,4 @@ fn report(shard: i32, attempt: u32, error: &StoreError) {
 /// 20 ms, 80 ms, 320 ms: long enough for a deadlock or a failover of the connection, short enough for a waiting caller.
 async fn backoff(attempt: u32) {
     tokio::time::sleep(Duration::from_millis(5_u64.saturating_mul(4_u64.saturating_pow(attempt)))).await;
-}
-
-async fn attempt_once<S: Store>(
-    store: &S,
-    shard: i32,
-    calls: &[Call],
-    clock: DateTime<Utc>,
-) -> Result<Vec<Vec<Outcome>>, Failure> {
-    let mut tx = store.begin().await?;
-    let Some(head) = tx.lock_head(shard).await? else {
-        return Err(StoreError::Failed(format!("shard {shard} has no head row").into()).into());
-    };
-    let wall = clock.max(head.booked_at);
-    let mut book = load(&mut tx, shard, head, calls).await?;
-    let outcomes: Vec<Vec<Outcome>> = calls.iter().map(|call| book.post(call, wall)).collect();
-    if book.posted().is_empty() && book.kept().is_empty() {
-        return Ok(outcomes);
-    }
-    let after = write(&mut tx, shard, head, wall, &book).await?;
-    metrics::histogram!("ledger_batch_size")
-        .record(f64::from(u32::try_from(book.posted().len()).unwrap_or(u32::MAX)));
-    match (tx.commit().await, after) {
-        (Ok(()), _) => Ok(outcomes),
-        (Err(error), Some(after)) if matches!(error, StoreError::Unknown(_)) => {
-            let sent = Sent { batch: after.batch, hash: after.hash, outcomes };
-            Err(Failure { error, sent: Some(sent) })
-        }
-        (Err(error), _) => Err(error.into()),
-    }
-}
-
-/// Takes every row the calls name, in one order: ids, holds, accounts, limits.
-async fn load<T: StoreTx>(tx: &mut T, shard: i32, head: Head, calls: &[Call]) -> Result<Book, StoreError> {
-    let mut book = Book::new(head.seq);
-    let mut ids = BTreeSet::<TransferKey>::new();
-    let mut originals = BTreeSet::<TransferKey>::new();
-    let mut holds = BTreeSet::<TransferKey>::new();
-    let mut accounts = BTreeSet::<(Uuid, AccountId)>::new();
-    for call in calls {
-        for transfer in &call.transfers {
-            ids.insert((call.environment, transfer.id));
-            match transfer.subject {
-                Subject::Accounts { debit, credit } => {
-                    accounts.insert((call.environment, debit));
-                    accounts.insert((call.environment, credit));
-                }
-                Subject::Hold(id) => {
-                    holds.insert((call.environment, id));
-                }
-                Subject::Original(id) => {
-                    originals.insert((call.environment, id));
-                }
-            }
-        }
-    }
-    ids.extend(&originals);
-    let ids = Vec::from_iter(ids);
-    for (key, known) in tx.find(shard, &ids).await? {
-        if let crate::rules::Known::Posted(row) = &known
-            && originals.contains(&key)
-        {
-            accounts.extend([(key.0, row.debit), (key.0, row.credit)]);
-        }
-        book.add_known(key, known);
-    }
-    if !originals.is_empty() {
-        for (original, by) in tx.find_reversals(shard, &Vec::from_iter(originals)).await? {
-            book.add_reversed(original, by);
-        }
-    }
-    if !holds.is_empty() {
-        for hold in tx.lock_holds(shard, &Vec::from_iter(holds)).await? {
-            accounts.extend([(hold.environment, hold.debit), (hold.environment, hold.credit)]);
-            book.add_hold(hold);
-        }
-    }
-    let mut limited = Vec::new();
-    for (environment, account) in tx.lock_accounts(shard, &Vec::from_iter(accounts)).await? {
-        if account.limited {
-            limited.push((environment, account.id));
-        }
-        book.add_account(environment, account);
-    }
-    if !limited.is_empty() {
-        limited.sort_unstable();
-        for (environment, limit) in tx.lock_limits(shard, &limited).await? {
-            book.add_limit(environment, limit);
-        }
-    }
-    Ok(book)
-}
-
-/// Writes what changed. The head afterwards, or `None` if only refusals were kept.
-async fn write<T: StoreTx>(
-    tx: &mut T,
-    shard: i32,
-    head: Head,
-    wall: DateTime<Utc>,
-    book: &Book,
-) -> Result<Option<Head>, StoreError> {
-    if !book.kept().is_empty() {
-        tx.insert_rejections(shard, book.kept(), wall).await?;
-    }
-    let rows = book.posted();
-    let Some(last) = rows.last() else { return Ok(None) };
-    tx.insert_transfers(shard, rows).await?;
-    let holds: Vec<_> = book.new_holds().cloned().collect();
-    if !holds.is_empty() {
-        tx.insert_holds(shard, &holds).await?;
-    }
-    let holds: Vec<_> = book.changed_holds().cloned().collect();
-    if !holds.is_empty() {
-        tx.update_holds(shard, &holds).await?;
-    }
-    let mut accounts: Vec<_> =
-        book.changed_accounts().map(|(environment, account)| (environment, account.clone())).collect();
-    accounts.sort_unstable_by_key(|(environment, account)| (*environment, account.id));
-    tx.update_accounts(shard, &accounts).await?;
-    let limits: Vec<_> = book.changed_limits().map(|(environment, limit)| (environment, *limit)).collect();
-    if !limits.is_empty() {
-        tx.update_limits(shard, &limits).await?;
-    }
-    let batch = head.batch.saturating_add(1);
-    let hash = chain::hash(&head.hash, shard, batch, rows.iter().map(Arc::as_ref));
-    let after = Head { batch, seq: last.seq, hash, booked_at: wall };
-    tx.append_batch(shard, head, after).await?;
-    Ok(Some(after))
 }

@@ -92,15 +92,9 @@ async fn batch(store: &SqlStore, among: u64, random: &mut SmallRng) -> Result<()
     let Some(head) = tx.lock_head(SCOPE.shard).await? else {
         return Err(StoreError::Failed("the shard has no head row".into()));
     };
-    tx.find(SCOPE.shard, &Vec::from_iter(ids)).await?;
-    let locked = tx.lock_accounts(SCOPE.shard, &Vec::from_iter(touched)).await?;
-    let limited: Vec<_> = locked
-        .iter()
-        .filter(|(_, row)| row.limited)
-        .map(|(environment, row)| (*environment, row.id))
-        .collect();
-    let mut limits = tx.lock_limits(SCOPE.shard, &limited).await?;
-    let mut accounts: BTreeMap<_, _> = locked.into_iter().map(|(_, row)| (row.id, row)).collect();
+    let found = tx.read(SCOPE.shard, &Vec::from_iter(ids), &Vec::from_iter(touched)).await?;
+    let mut limits = found.limits;
+    let mut accounts: BTreeMap<_, _> = found.accounts.into_iter().map(|(_, row)| (row.id, row)).collect();
     let mut rows = Vec::with_capacity(BATCH);
     let mut spent = BTreeMap::new();
     for (seq, (id, debit, credit, amount)) in (head.seq + 1..).zip(plan) {

@@ -1,7 +1,7 @@
 //! What the writer needs of a store: one transaction per batch on one shard.
 //!
 //! Two implementations: [`sql`] on PostgreSQL and SQLite, and the simulation's, which interleaves writers method by method
-//! under a seed. In [`sql`] a method of [`StoreTx`] is not always one statement: [`StoreTx::find`] is up to three, and on
+//! under a seed. In [`sql`] a method of [`StoreTx`] is not always one statement: [`StoreTx::find`] is two, and on
 //! PostgreSQL all writes but refusals wait and go out as one with [`StoreTx::append_batch`], which then reports what any
 //! of them met. After any error the transaction is dead.
 
@@ -10,7 +10,7 @@ pub mod sql;
 use std::{future::Future, sync::Arc};
 
 use chrono::{DateTime, Utc};
-use tenants::id::{AccountId, TransferId};
+use tenants::id::TransferId;
 use uuid::Uuid;
 
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     chain::Hash,
     hold::Hold,
     limit::Limit,
-    rules::{Kept, Known, TransferKey},
+    rules::{AccountKey, Kept, Known, TransferKey},
     transfer::Posted,
 };
 
@@ -69,7 +69,22 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Hash>, StoreError>> + Send;
 }
 
-/// One batch's transaction. Keys are environment and id; lists are sorted, so that locks are taken in one order.
+/// What a batch begins with.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// Whether an id may have been used; [`StoreTx::find`] says for what.
+    pub used: bool,
+    /// The accounts that are there.
+    pub accounts: Vec<(Uuid, Account)>,
+    /// Their limits.
+    pub limits: Vec<(Uuid, Limit)>,
+}
+
+/// One batch's transaction. Keys are environment and id, sorted.
+///
+/// Only the head row is locked by reading. Whoever has it is alone in writing transfers, totals, holds and usage. What others write (an account's state, its limits) is compared with
+/// what was read when the row is written, and a difference is [`StoreError::Retry`]. So a transfer and a closure that
+/// overlap come out in one order or the other.
 pub trait StoreTx: Send {
     /// Takes the shard's head row and holds it until the transaction ends: one writer at a time. `None` if the shard
     /// does not exist.
@@ -89,26 +104,20 @@ pub trait StoreTx: Send {
         originals: &[TransferKey],
     ) -> impl Future<Output = Result<Vec<(TransferKey, TransferId)>, StoreError>> + Send;
 
-    /// Locks holds.
-    fn lock_holds(
+    /// Reads holds.
+    fn read_holds(
         &mut self,
         shard: i32,
         ids: &[TransferKey],
     ) -> impl Future<Output = Result<Vec<Hold>, StoreError>> + Send;
 
-    /// Locks accounts.
-    fn lock_accounts(
+    /// Reads accounts with their limits, and whether any of `ids` was used.
+    fn read(
         &mut self,
         shard: i32,
-        ids: &[(Uuid, AccountId)],
-    ) -> impl Future<Output = Result<Vec<(Uuid, Account)>, StoreError>> + Send;
-
-    /// Locks the limits of accounts, which are locked already.
-    fn lock_limits(
-        &mut self,
-        shard: i32,
-        accounts: &[(Uuid, AccountId)],
-    ) -> impl Future<Output = Result<Vec<(Uuid, Limit)>, StoreError>> + Send;
+        ids: &[TransferKey],
+        accounts: &[AccountKey],
+    ) -> impl Future<Output = Result<Found, StoreError>> + Send;
 
     /// Appends transfers.
     fn insert_transfers(
@@ -131,14 +140,14 @@ pub trait StoreTx: Send {
         rows: &[Hold],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the totals and the newest effective time of accounts; fails unless every account was there.
+    /// Writes the totals and the newest effective time of accounts whose state, and whether they are limited, is as read.
     fn update_accounts(
         &mut self,
         shard: i32,
         rows: &[(Uuid, Account)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the usage of limits.
+    /// Writes the usage of limits that are as read.
     fn update_limits(
         &mut self,
         shard: i32,
@@ -153,7 +162,7 @@ pub trait StoreTx: Send {
         at: DateTime<Utc>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Appends the batch row and moves the head; fails unless the head still is `before`.
+    /// Appends the batch row and moves the head; fails unless it is `before`.
     fn append_batch(
         &mut self,
         shard: i32,

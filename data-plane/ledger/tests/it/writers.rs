@@ -5,8 +5,10 @@ use ledger::{
     account::Class,
     books,
     hold::HoldState,
+    limit::{Direction, NewLimit, Window},
     movements::{Capture, Deposit, Hold, PlainTransfer},
     outcome::Outcome,
+    store::{Head, Store, StoreError, StoreTx, sql::SqlStore},
     system::{ChainError, Counted, TotalsError, verify_chain, verify_totals},
     transfer::Transfer,
 };
@@ -21,7 +23,7 @@ use tenants::{
     money::{Currency, Money},
 };
 
-use crate::world::{World, account_id, transfer_id};
+use crate::world::{Books, World, account_id, transfer_id};
 
 fn ctx(world: &World) -> Ctx {
     Ctx {
@@ -272,5 +274,44 @@ async fn a_hold_whose_capture_was_taken_back_names_no_end() {
             "{}",
             label(world.db.backend())
         );
+    }
+}
+
+/// Reading locks nothing but the head. Whoever closes an account or lowers a limit between reading and writing is noticed.
+#[tokio::test]
+async fn what_others_changed_since_it_was_read_is_not_written_over() {
+    let world = World::both().await.pop().unwrap();
+    assert_eq!(world.db.backend(), Backend::Postgres, "SQLite has one transaction at a time");
+    world.open(account_id(1), Class::Asset, "MXN", true).await;
+    world.open(account_id(2), Class::Liability, "MXN", false).await;
+    let rule = NewLimit {
+        direction: Direction::In,
+        window: Window::Day,
+        maximum: 100,
+        time_zone: chrono_tz::Tz::America__Mexico_City,
+    };
+    world.set_limits(account_id(2), &[rule]).await;
+    let environment = world.scope.id;
+    let keys = [account_id(1), account_id(2)].map(|id| (environment, id));
+    let root = world.db.root().await;
+    let store = SqlStore(world.db.db().clone());
+    for (change, back) in [
+        ("UPDATE ledger_account SET state = 3 WHERE class = 1", "UPDATE ledger_account SET state = 0"),
+        ("UPDATE ledger_account SET limited = false", "UPDATE ledger_account SET limited = class = 1"),
+        ("UPDATE ledger_limit SET maximum = 1", "UPDATE ledger_limit SET maximum = 100"),
+        ("SELECT 1", "SELECT 1"),
+    ] {
+        let mut tx = store.begin().await.unwrap();
+        let head = tx.lock_head(world.scope.shard).await.unwrap().unwrap();
+        let found = tx.read(world.scope.shard, &[], &keys).await.unwrap();
+        assert_eq!((found.accounts.len(), found.limits.len()), (2, 1));
+        root.execute_unprepared(change).await.unwrap();
+        tx.update_accounts(world.scope.shard, &found.accounts).await.unwrap();
+        tx.update_limits(world.scope.shard, &found.limits).await.unwrap();
+        let written = tx.append_batch(world.scope.shard, head, Head { batch: head.batch + 1, ..head }).await;
+        let noticed = matches!(written, Err(StoreError::Retry(_)));
+        assert_eq!(noticed, change != "SELECT 1", "{change}: {written:?}");
+        drop(tx);
+        root.execute_unprepared(back).await.unwrap();
     }
 }

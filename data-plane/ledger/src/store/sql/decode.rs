@@ -31,9 +31,9 @@ pub(crate) const ACCOUNT: &str = "t.environment_id, t.id, t.class, t.currency, t
 pub(crate) const HOLD: &str = "t.environment_id, t.id, t.debit_account, t.credit_account, t.amount, t.currency, \
      t.state, t.captured, t.expires_at, t.placed_at, t.resolved_by";
 
-/// The columns that [`limit`] reads, in order.
-pub(crate) const LIMIT: &str = "t.environment_id, t.account_id, t.direction, t.time_window, t.maximum, t.time_zone, \
-     t.used, t.started_at";
+/// The columns that [`limit`] reads.
+pub(crate) const LIMIT: &str =
+    "l.account_id, l.direction, l.time_window, l.maximum, l.time_zone, l.used, l.started_at";
 
 /// A value that no version of this program writes.
 fn unknown(what: &str) -> DbErr {
@@ -133,19 +133,24 @@ pub(crate) fn hold(row: &QueryResult) -> Result<Hold, DbErr> {
     })
 }
 
-/// A limit with its environment.
-pub(crate) fn limit(row: &QueryResult) -> Result<(Uuid, Limit), DbErr> {
+/// A limit.
+pub(crate) fn limit(row: &QueryResult) -> Result<Limit, DbErr> {
     let rule = NewLimit {
-        direction: Direction::from_code(row.try_get_by_index(2)?).ok_or_else(|| unknown("direction"))?,
-        window: Window::from_code(row.try_get_by_index(3)?).ok_or_else(|| unknown("window"))?,
-        maximum: row.try_get_by_index(4)?,
-        time_zone: row.try_get_by_index::<String>(5)?.parse().map_err(|_| unknown("time zone"))?,
+        direction: Direction::from_code(row.try_get_by("direction")?).ok_or_else(|| unknown("direction"))?,
+        window: Window::from_code(row.try_get_by("time_window")?).ok_or_else(|| unknown("window"))?,
+        maximum: row.try_get_by("maximum")?,
+        time_zone: row.try_get_by::<String, _>("time_zone")?.parse().map_err(|_| unknown("time zone"))?,
     };
-    let limit = Limit {
-        account: AccountId::from_uuid(row.try_get_by_index(1)?),
+    Ok(Limit {
+        account: AccountId::from_uuid(row.try_get_by("account_id")?),
         rule,
-        used: row.try_get_by_index(6)?,
-        started_at: row.try_get_by_index(7)?,
-    };
-    Ok((row.try_get_by_index(0)?, limit))
+        used: row.try_get_by("used")?,
+        started_at: row.try_get_by("started_at")?,
+    })
+}
+
+/// An account, and a limit of it if there is one.
+pub(super) fn limited(row: &QueryResult) -> Result<((Uuid, Account), Option<Limit>), DbErr> {
+    let limited = row.try_get_by::<Option<Uuid>, _>("account_id")?.is_some();
+    Ok((account(row)?, if limited { Some(limit(row)?) } else { None }))
 }

@@ -10,19 +10,19 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use platform::db::{Backend, Db, Tx, is_conflict, is_full, is_unavailable};
-use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement};
-use tenants::id::{AccountId, TransferId};
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, QueryResult, Statement};
+use tenants::id::TransferId;
 use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::rows::Rows;
-use super::{Head, Store, StoreError, StoreTx};
+use super::{Found, Head, Store, StoreError, StoreTx};
 use crate::{
     account::Account,
     chain::{GENESIS, Hash},
     hold::Hold,
     limit::Limit,
-    rules::{Kept, Known, TransferKey},
+    rules::{AccountKey, Kept, Known, TransferKey},
     transfer::Posted,
 };
 
@@ -101,7 +101,7 @@ impl Store for SqlStore {
         // A commit that still hangs has the head row: whoever gets it knows that the commit has ended.
         tx.lock_head(shard).await?;
         let sql = "SELECT hash FROM ledger_batch WHERE shard_id = $1 AND batch = $2";
-        let read = |row: &sea_orm::QueryResult| row.try_get_by_index::<Vec<u8>>(0);
+        let read = |row: &QueryResult| row.try_get_by_index::<Vec<u8>>(0);
         let Some(hash) = tx.query(tx.one(sql, [shard.into(), batch.into()]), read).await?.pop() else {
             return Ok(None);
         };
@@ -114,14 +114,6 @@ impl SqlTx {
         self.tx.backend()
     }
 
-    /// `FOR UPDATE`, where rows can be locked; SQLite's transaction has the whole file.
-    fn locking(&self) -> &'static str {
-        match self.backend() {
-            Backend::Postgres => " FOR UPDATE OF t",
-            Backend::Sqlite => "",
-        }
-    }
-
     async fn execute(&self, statement: Statement) -> Result<u64, StoreError> {
         Ok(within(self.tx.execute_raw(statement)).await?.map_err(before_commit)?.rows_affected())
     }
@@ -129,7 +121,7 @@ impl SqlTx {
     async fn query<T>(
         &self,
         statement: Statement,
-        read: impl Fn(&sea_orm::QueryResult) -> Result<T, DbErr>,
+        read: impl Fn(&QueryResult) -> Result<T, DbErr>,
     ) -> Result<Vec<T>, StoreError> {
         let rows = within(self.tx.query_all_raw(statement)).await?.map_err(before_commit)?;
         rows.iter().map(read).collect::<Result<_, _>>().map_err(before_commit)
@@ -154,17 +146,17 @@ impl SqlTx {
         self.write(shard, Write { sql, rows, count }).await
     }
 
-    /// Changes rows and insists that each was there; see [`SqlTx`] for when.
+    /// Changes rows and insists that each is as it was read; see [`SqlTx`] for when.
     async fn write(&mut self, shard: i32, write: Write) -> Result<(), StoreError> {
         if self.backend() == Backend::Postgres {
             self.writes.push(write);
             return Ok(());
         }
         let done = self.execute(write.rows.statement(Backend::Sqlite, shard, &write.sql)).await?;
-        if usize::try_from(done) == Ok(write.count) { Ok(()) } else { Err(missing()) }
+        if usize::try_from(done) == Ok(write.count) { Ok(()) } else { Err(changed()) }
     }
 
-    /// Sends what waits as one statement; every part sees the rows as the transaction has locked them.
+    /// Sends what waits as one statement.
     async fn send(&mut self, shard: i32) -> Result<(), StoreError> {
         let writes = std::mem::take(&mut self.writes);
         if writes.is_empty() {
@@ -186,12 +178,12 @@ impl SqlTx {
                 (0..expected.len()).map(|index| row.try_get_by_index(index)).collect::<Result<Vec<i64>, _>>()
             })
             .await?;
-        if found.first() == Some(&expected) { Ok(()) } else { Err(missing()) }
+        if found.first() == Some(&expected) { Ok(()) } else { Err(changed()) }
     }
 }
 
-fn missing() -> StoreError {
-    unexpected("a locked row was not there")
+fn changed() -> StoreError {
+    StoreError::Retry("a row is not as it was read".into())
 }
 
 /// Keys as rows of two columns.
@@ -203,7 +195,7 @@ fn transfer_keys(ids: &[TransferKey]) -> Rows {
     keys(ids.iter().map(|(environment, id)| (*environment, id.uuid())))
 }
 
-fn account_keys(ids: &[(Uuid, AccountId)]) -> Rows {
+fn account_keys(ids: &[AccountKey]) -> Rows {
     keys(ids.iter().map(|(environment, id)| (*environment, id.uuid())))
 }
 
@@ -226,18 +218,6 @@ impl StoreTx for SqlTx {
         shard: i32,
         ids: &[TransferKey],
     ) -> Result<Vec<(TransferKey, Known)>, StoreError> {
-        // Nearly always all ids are new: one look at the keys of both tables says so.
-        let used = |table: &str| {
-            format!(
-                "SELECT 1 FROM {{u}} JOIN {table} AS t \
-                 ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
-            )
-        };
-        let sql = format!("{} UNION ALL {}", used("ledger_transfer"), used("ledger_rejection"));
-        let statement = transfer_keys(ids).statement(self.backend(), shard, &sql);
-        if self.query(statement, |_| Ok(())).await?.is_empty() {
-            return Ok(Vec::new());
-        }
         let sql = format!(
             "SELECT {TRANSFER} FROM {{u}} JOIN ledger_transfer AS t \
              ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
@@ -271,42 +251,48 @@ impl StoreTx for SqlTx {
         .await
     }
 
-    async fn lock_holds(&mut self, shard: i32, ids: &[TransferKey]) -> Result<Vec<Hold>, StoreError> {
+    async fn read_holds(&mut self, shard: i32, ids: &[TransferKey]) -> Result<Vec<Hold>, StoreError> {
         let sql = format!(
             "SELECT {HOLD} FROM {{u}} JOIN ledger_hold AS t \
-             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
-             ORDER BY t.environment_id, t.id{}",
-            self.locking()
+             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
         );
         self.query(transfer_keys(ids).statement(self.backend(), shard, &sql), hold).await
     }
 
-    async fn lock_accounts(
+    async fn read(
         &mut self,
         shard: i32,
-        ids: &[(Uuid, AccountId)],
-    ) -> Result<Vec<(Uuid, Account)>, StoreError> {
+        ids: &[TransferKey],
+        accounts: &[AccountKey],
+    ) -> Result<Found, StoreError> {
+        let used = |table: &str| {
+            format!(
+                "EXISTS (SELECT 1 FROM {{v}} JOIN {table} AS s \
+                 ON s.shard_id = $1 AND s.environment_id = v.environment_id AND s.id = v.id)"
+            )
+        };
+        // The CASE spares who has no limits the search for them.
         let sql = format!(
-            "SELECT {ACCOUNT} FROM {{u}} JOIN ledger_account AS t \
+            "SELECT {ACCOUNT}, {LIMIT}, {} OR {} AS known FROM {{u}} JOIN ledger_account AS t \
              ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
-             ORDER BY t.environment_id, t.id{}",
-            self.locking()
+             LEFT JOIN ledger_limit AS l ON l.shard_id = t.shard_id AND l.environment_id = t.environment_id \
+             AND l.account_id = CASE WHEN t.limited THEN t.id END",
+            used("ledger_transfer"),
+            used("ledger_rejection"),
         );
-        self.query(account_keys(ids).statement(self.backend(), shard, &sql), account).await
-    }
-
-    async fn lock_limits(
-        &mut self,
-        shard: i32,
-        accounts: &[(Uuid, AccountId)],
-    ) -> Result<Vec<(Uuid, Limit)>, StoreError> {
-        let sql = format!(
-            "SELECT {LIMIT} FROM {{u}} JOIN ledger_limit AS t \
-             ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.account_id = u.id \
-             ORDER BY t.environment_id, t.account_id, t.direction, t.time_window{}",
-            self.locking()
-        );
-        self.query(account_keys(accounts).statement(self.backend(), shard, &sql), limit).await
+        let statement =
+            rows::statement(self.backend(), shard, &sql, [account_keys(accounts), transfer_keys(ids)]);
+        // Without any account nobody says that no id was used.
+        let mut found = Found { used: true, ..Found::default() };
+        let read = |row: &QueryResult| Ok((decode::limited(row)?, row.try_get_by("known")?));
+        for ((account, limit), known) in self.query(statement, read).await? {
+            found.used = known;
+            found.limits.extend(limit.map(|limit| (account.0, limit)));
+            if found.accounts.last() != Some(&account) {
+                found.accounts.push(account);
+            }
+        }
+        Ok(found)
     }
 
     async fn insert_transfers(&mut self, shard: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
@@ -387,11 +373,14 @@ impl StoreTx for SqlTx {
             .integer("credits_posted", rows.iter().map(|(_, row)| row.credits_posted))
             .integer("debits_held", rows.iter().map(|(_, row)| row.debits_held))
             .integer("credits_held", rows.iter().map(|(_, row)| row.credits_held))
-            .time("last_effective_at", rows.iter().map(|(_, row)| row.last_effective_at));
+            .time("last_effective_at", rows.iter().map(|(_, row)| row.last_effective_at))
+            .integer("state", rows.iter().map(|(_, row)| row.state.code().into()))
+            .integer("limited", rows.iter().map(|(_, row)| row.limited.into()));
         let sql = "UPDATE ledger_account AS t SET debits_posted = u.debits_posted, \
                    credits_posted = u.credits_posted, debits_held = u.debits_held, credits_held = u.credits_held, \
                    last_effective_at = u.last_effective_at FROM {u} \
-                   WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id";
+                   WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
+                   AND t.state = u.state AND t.limited = (u.limited <> 0)";
         self.write(shard, Write { sql: sql.to_owned(), rows: columns, count: rows.len() }).await
     }
 
@@ -400,10 +389,13 @@ impl StoreTx for SqlTx {
             .integer("direction", rows.iter().map(|(_, row)| row.rule.direction.code().into()))
             .integer("time_window", rows.iter().map(|(_, row)| row.rule.window.code().into()))
             .integer("used", rows.iter().map(|(_, row)| row.used))
-            .time("started_at", rows.iter().map(|(_, row)| row.started_at));
+            .time("started_at", rows.iter().map(|(_, row)| row.started_at))
+            .integer("maximum", rows.iter().map(|(_, row)| row.rule.maximum))
+            .text("time_zone", rows.iter().map(|(_, row)| row.rule.time_zone.name().to_owned()));
         let sql = "UPDATE ledger_limit AS t SET used = u.used, started_at = u.started_at FROM {u} \
                    WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.account_id = u.id \
-                   AND t.direction = u.direction AND t.time_window = u.time_window";
+                   AND t.direction = u.direction AND t.time_window = u.time_window \
+                   AND t.maximum = u.maximum AND t.time_zone = u.time_zone";
         self.write(shard, Write { sql: sql.to_owned(), rows: columns, count: rows.len() }).await
     }
 
@@ -438,9 +430,10 @@ impl StoreTx for SqlTx {
             .integer("seq", std::iter::once(after.seq))
             .bytes("hash", std::iter::once(after.hash.to_vec()))
             .time("booked_at", std::iter::once(after.booked_at))
-            .integer("previous", std::iter::once(before.batch));
+            .integer("previous", std::iter::once(before.batch))
+            .bytes("previous_hash", std::iter::once(before.hash.to_vec()));
         let sql = "UPDATE ledger_head AS t SET batch = u.batch, seq = u.seq, hash = u.hash, booked_at = u.booked_at \
-                   FROM {u} WHERE t.shard_id = $1 AND t.batch = u.previous";
+                   FROM {u} WHERE t.shard_id = $1 AND t.batch = u.previous AND t.hash = u.previous_hash";
         self.write(shard, Write { sql: sql.to_owned(), rows: head, count: 1 }).await?;
         self.send(shard).await
     }

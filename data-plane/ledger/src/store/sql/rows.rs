@@ -86,9 +86,12 @@ impl Rows {
 
     /// PostgreSQL: the text in which `{u}` has become these rows under the alias `u`; their arrays are added to `values`.
     pub(super) fn bind(self, sql: &str, values: &mut Vec<Value>) -> String {
-        let names = self.names();
-        let mut types = Vec::with_capacity(self.columns.len());
-        for (_, column) in self.columns {
+        self.bind_as("u", sql, values)
+    }
+
+    fn bind_as(self, alias: &str, sql: &str, values: &mut Vec<Value>) -> String {
+        let mut fields = Vec::with_capacity(self.columns.len());
+        for (name, column) in self.columns {
             let (value, kind): (Value, _) = match column {
                 Values::Uuid(values) => (values.into(), "uuid"),
                 Values::Integer(values) => (values.into(), "int8"),
@@ -97,41 +100,61 @@ impl Rows {
                 Values::Bytes(values) => (values.into(), "bytea"),
             };
             values.push(value);
-            types.push(format!("${}::{kind}[]", values.len()));
+            fields.push(format!("unnest(${}::{kind}[]) AS {name}", values.len()));
         }
-        sql.replace("{u}", &format!("unnest({}) AS u({names})", types.join(", ")))
+        // Not `FROM unnest(…)`, which writes each array into a temporary table of its own and reads it back.
+        sql.replace(&format!("{{{alias}}}"), &format!("(SELECT {}) AS {alias}", fields.join(", ")))
+    }
+
+    /// SQLite: the query of these rows from the JSON text of parameter `number`.
+    fn query(&self, number: usize) -> String {
+        let field = |(index, (name, values)): (usize, &(&'static str, Values))| match values {
+            Values::Uuid(_) | Values::Bytes(_) => format!("unhex(value->>{index}) AS {name}"),
+            _ => format!("value->>{index} AS {name}"),
+        };
+        let fields: Vec<String> = self.columns.iter().enumerate().map(field).collect();
+        format!("SELECT ?1 AS shard_id, {} FROM json_each(?{number})", fields.join(", "))
     }
 
     /// The statement in which `{u}` stands for these rows under the alias `u` and `$1` for the shard.
     pub(super) fn statement(self, backend: Backend, shard: i32, sql: &str) -> Statement {
-        match backend {
-            Backend::Postgres => {
-                let mut values: Vec<Value> = vec![shard.into()];
-                let sql = self.bind(sql, &mut values);
-                Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+        statement(backend, shard, sql, [self])
+    }
+}
+
+/// The aliases of rows in a statement, each with that of the table it is joined to.
+const ALIASES: [(&str, &str); 2] = [("u", "t"), ("v", "s")];
+
+/// The statement in which `{u}` stands for the first rows, `{v}` for the second ones and `$1` for the shard.
+pub(super) fn statement<const N: usize>(
+    backend: Backend,
+    shard: i32,
+    sql: &str,
+    rows: [Rows; N],
+) -> Statement {
+    let mut sql = sql.to_owned();
+    let mut values: Vec<Value> = vec![shard.into()];
+    match backend {
+        Backend::Postgres => {
+            for (rows, (alias, _)) in rows.into_iter().zip(ALIASES) {
+                sql = rows.bind_as(alias, &sql, &mut values);
             }
-            Backend::Sqlite => {
-                let fields: Vec<String> = self
-                    .columns
-                    .iter()
-                    .enumerate()
-                    .map(|(index, (name, values))| match values {
-                        Values::Uuid(_) | Values::Bytes(_) => format!("unhex(value->>{index}) AS {name}"),
-                        _ => format!("value->>{index} AS {name}"),
-                    })
-                    .collect();
+            Statement::from_sql_and_values(DbBackend::Postgres, sql, values)
+        }
+        Backend::Sqlite => {
+            let mut queries = Vec::with_capacity(N);
+            for (rows, (alias, table)) in rows.iter().zip(ALIASES) {
+                values.push(json(&rows.columns).into());
+                queries.push(format!("{alias} AS MATERIALIZED ({})", rows.query(values.len())));
                 // Without statistics SQLite takes a shard for a few rows and would begin with it, reading all of its rows
                 // and the JSON for each. A shard that comes out of the JSON leaves only the other order.
-                let sql = sql
-                    .replace("{u}", "u")
-                    .replace("t.shard_id = $1", "t.shard_id = u.shard_id")
-                    .replace("$1", "?1");
-                let fields = fields.join(", ");
-                let rows = format!("SELECT ?1 AS shard_id, {fields} FROM json_each(?2)");
-                let sql = format!("WITH u AS MATERIALIZED ({rows}) {sql}");
-                let values: [Value; 2] = [shard.into(), json(&self.columns).into()];
-                Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
+                sql = sql.replace(&format!("{{{alias}}}"), alias).replace(
+                    &format!("{table}.shard_id = $1"),
+                    &format!("{table}.shard_id = {alias}.shard_id"),
+                );
             }
+            let sql = format!("WITH {} {}", queries.join(", "), sql.replace("$1", "?1"));
+            Statement::from_sql_and_values(DbBackend::Sqlite, sql, values)
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! A run has two writers on one shard, clients that ask again and again, flows on two work runners, and faults drawn from
 //! the seed: statements that break off, commits without an answer (done or not), writers and runners that die between any
-//! two steps, leases that are lost, duplicates of every request, a wall clock that jumps both ways. At its end the books are checked by folding over the rows, which shares no
-//! code with the rules.
+//! two steps, leases that are lost, duplicates of every request, a wall clock that jumps both ways, an account that is
+//! frozen, opened and closed meanwhile. At its end the books are checked by folding over the rows, which shares no code
+//! with the rules.
 
 mod scheduler;
 mod store;
@@ -45,7 +46,9 @@ use crate::world::{account_id, transfer_id};
 
 const ENVIRONMENT: Uuid = Uuid::from_u128(0xe);
 const SHARD: i32 = 0;
-const ACCOUNTS: u128 = 5;
+const ACCOUNTS: u128 = 6;
+/// The account that is frozen, opened again, and closed when it is empty. No flow uses it.
+const MOVED: u128 = 6;
 const CLIENTS: u128 = 4;
 const CALLS: u128 = 6;
 const LIMIT: i64 = 150;
@@ -194,7 +197,17 @@ async fn trouble(tasks: Tasks, clients: Clients, store: SimStore, work: SimWork,
             give_way().await;
         }
         let victim = rng.random_range(0..2);
-        match rng.random_range(0..4) {
+        match rng.random_range(0..5) {
+            4 => store.move_account((ENVIRONMENT, account_id(MOVED)), |account| {
+                let held = account.debits_held + account.credits_held;
+                let empty = account.balance() == Some(0) && held == 0;
+                account.state = match account.state {
+                    State::Closed => State::Closed,
+                    State::Open if empty && rng.random_bool(0.3) => State::Closed,
+                    State::Open => State::Frozen,
+                    _ => State::Open,
+                };
+            }),
             0 | 1 => {
                 clients.clock.fetch_add(rng.random_range(-3_600_000..7_200_000), Ordering::SeqCst);
             }
@@ -366,6 +379,8 @@ fn check(rows: &Rows, asked: &BTreeMap<Uuid, Transfer>, answers: &BTreeMap<Uuid,
         let sum = account.credits_posted - account.debits_posted;
         assert_eq!(sum, net.get(&number).copied().unwrap_or(0), "account {number}");
         assert_eq!(account.debits_held, held.get(&number).copied().unwrap_or(0), "held of account {number}");
+        let empty = sum == 0 && account.debits_held + account.credits_held == 0;
+        assert!(account.state != State::Closed || empty, "account {number} moved after it was closed");
         assert_eq!(account.credits_held, incoming.get(&number).copied().unwrap_or(0), "incoming of {number}");
     }
     let held_rows = rows.holds.values().filter(|hold| hold.state == HoldState::Held).count();

@@ -14,7 +14,7 @@ use ledger::{
     hold::Hold,
     limit::{Direction, Limit, Window},
     rules::{AccountKey, Kept, Known, TransferKey},
-    store::{Head, Store, StoreError, StoreTx},
+    store::{Found, Head, Store, StoreError, StoreTx},
     transfer::Posted,
 };
 use rand::{Rng, rngs::SmallRng};
@@ -29,7 +29,6 @@ type LimitKey = (Uuid, AccountId, Direction, Window);
 enum Lock {
     Head(i32),
     Account(AccountKey),
-    Hold(TransferKey),
     Limit(LimitKey),
 }
 
@@ -98,6 +97,16 @@ impl SimStore {
         look(&mut self.state().committed)
     }
 
+    /// What another transaction does to an account, if no batch has written it and not ended yet.
+    pub fn move_account(&self, key: AccountKey, change: impl FnOnce(&mut Account)) {
+        let mut state = self.state();
+        if !state.locks.contains_key(&Lock::Account(key))
+            && let Some(account) = state.committed.accounts.get_mut(&key)
+        {
+            change(account);
+        }
+    }
+
     fn happens(&self, thousandths: u32) -> bool {
         thousandths > 0 && self.rng.lock().unwrap().random_range(0..1_000) < thousandths
     }
@@ -111,6 +120,14 @@ impl SimTx {
             return Err(lost("the connection broke"));
         }
         Ok(())
+    }
+
+    /// A disk takes its time: others do much or little meanwhile.
+    async fn sync(&self) {
+        let turns = self.store.rng.lock().unwrap().random_range(1..12);
+        for _ in 0..turns {
+            give_way().await;
+        }
     }
 
     /// Waits for a row's lock and keeps it until the transaction ends.
@@ -189,49 +206,31 @@ impl StoreTx for SimTx {
         Ok(reversals.collect())
     }
 
-    async fn lock_holds(&mut self, _: i32, ids: &[TransferKey]) -> Result<Vec<Hold>, StoreError> {
+    async fn read_holds(&mut self, _: i32, ids: &[TransferKey]) -> Result<Vec<Hold>, StoreError> {
         self.statement().await?;
-        let mut found = Vec::new();
-        for key in ids {
-            if self.store.with(|rows| rows.holds.contains_key(key)) {
-                self.lock(Lock::Hold(*key)).await;
-                found.extend(self.store.with(|rows| rows.holds.get(key).cloned()));
-            }
-        }
-        Ok(found)
+        Ok(self.store.with(|rows| ids.iter().filter_map(|key| rows.holds.get(key).cloned()).collect()))
     }
 
-    async fn lock_accounts(
+    async fn read(
         &mut self,
         _: i32,
-        ids: &[(Uuid, AccountId)],
-    ) -> Result<Vec<(Uuid, Account)>, StoreError> {
+        ids: &[TransferKey],
+        accounts: &[AccountKey],
+    ) -> Result<Found, StoreError> {
         self.statement().await?;
-        let mut found = Vec::new();
-        for key in ids {
-            if self.store.with(|rows| rows.accounts.contains_key(key)) {
-                self.lock(Lock::Account(*key)).await;
-                found.extend(self.store.with(|rows| rows.accounts.get(key).map(|row| (key.0, row.clone()))));
-            }
-        }
-        Ok(found)
-    }
-
-    async fn lock_limits(
-        &mut self,
-        _: i32,
-        accounts: &[(Uuid, AccountId)],
-    ) -> Result<Vec<(Uuid, Limit)>, StoreError> {
-        self.statement().await?;
-        let keys: Vec<LimitKey> = self.store.with(|rows| {
-            rows.limits.keys().filter(|key| accounts.contains(&(key.0, key.1))).copied().collect()
-        });
-        let mut found = Vec::new();
-        for key in keys {
-            self.lock(Lock::Limit(key)).await;
-            found.extend(self.store.with(|rows| rows.limits.get(&key).map(|row| (key.0, *row))));
-        }
-        Ok(found)
+        Ok(self.store.with(|rows| Found {
+            used: ids.iter().any(|key| rows.transfers.contains_key(key) || rows.rejections.contains_key(key)),
+            accounts: accounts
+                .iter()
+                .filter_map(|key| rows.accounts.get(key).map(|row| (key.0, row.clone())))
+                .collect(),
+            limits: rows
+                .limits
+                .iter()
+                .filter(|(key, _)| accounts.contains(&(key.0, key.1)))
+                .map(|(key, row)| (key.0, *row))
+                .collect(),
+        }))
     }
 
     async fn insert_transfers(&mut self, _: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
@@ -264,19 +263,26 @@ impl StoreTx for SimTx {
             self.lock(Lock::Account(key)).await;
             // An update writes totals only: state and limits are another transaction's columns.
             let before = self.store.with(|committed| committed.accounts.get(&key).cloned());
-            let Some(before) = before else { return Err(StoreError::Failed("no such account".into())) };
-            let row = Account { state: before.state, limited: before.limited, ..row.clone() };
-            self.written.accounts.insert(key, row);
+            if before.map(|before| (before.state, before.limited)) != Some((row.state, row.limited)) {
+                self.dead = true;
+                return Err(StoreError::Retry("a row is not as it was read".into()));
+            }
+            self.written.accounts.insert(key, row.clone());
         }
         Ok(())
     }
 
     async fn update_limits(&mut self, _: i32, rows: &[(Uuid, Limit)]) -> Result<(), StoreError> {
         self.statement().await?;
-        let key = |environment: &Uuid, row: &Limit| {
-            (*environment, row.account, row.rule.direction, row.rule.window)
-        };
-        self.written.limits.extend(rows.iter().map(|(environment, row)| (key(environment, row), *row)));
+        for (environment, row) in rows {
+            let key = (*environment, row.account, row.rule.direction, row.rule.window);
+            self.lock(Lock::Limit(key)).await;
+            if self.store.with(|rows| rows.limits.get(&key).map(|before| before.rule)) != Some(row.rule) {
+                self.dead = true;
+                return Err(StoreError::Retry("a row is not as it was read".into()));
+            }
+            self.written.limits.insert(key, *row);
+        }
         Ok(())
     }
 
@@ -294,8 +300,10 @@ impl StoreTx for SimTx {
     async fn append_batch(&mut self, shard: i32, before: Head, after: Head) -> Result<(), StoreError> {
         self.statement().await?;
         self.lock(Lock::Head(shard)).await;
-        if self.store.with(|rows| rows.heads.get(&shard).map(|head| head.batch)) != Some(before.batch) {
-            return Err(StoreError::Failed("the head moved".into()));
+        let head = self.store.with(|rows| rows.heads.get(&shard).map(|head| (head.batch, head.hash)));
+        if head != Some((before.batch, before.hash)) {
+            self.dead = true;
+            return Err(StoreError::Retry("the head moved".into()));
         }
         let batch = (before.seq + 1, after.seq, before.hash, after.hash);
         self.written.batches.insert((shard, after.batch), batch);
@@ -304,7 +312,7 @@ impl StoreTx for SimTx {
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {
-        give_way().await;
+        self.sync().await;
         if self.store.happens(self.store.faults.commit_lost) {
             return Err(StoreError::Unknown("the connection broke before the commit".into()));
         }
@@ -318,7 +326,7 @@ impl StoreTx for SimTx {
             rows.transfers.extend(written.transfers);
             rows.rejections.extend(written.rejections);
         });
-        give_way().await;
+        self.sync().await;
         if self.store.happens(self.store.faults.answer_lost) {
             return Err(StoreError::Unknown("the connection broke after the commit".into()));
         }

@@ -1,0 +1,270 @@
+//! One batch: one transaction under the guard, or right behind the batch that has it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    chain::{self, Hash},
+    outcome::Outcome,
+    rules::{AccountKey, Book, Call, Known, TransferKey},
+    store::{Found, Head, Store, StoreError, StoreTx},
+    transfer::Subject,
+};
+
+/// What a batch leaves behind; the next one may build on it before it is there.
+pub(crate) struct Written {
+    book: Book,
+    head: Head,
+}
+
+impl Written {
+    /// Whether it has posted anything.
+    pub(crate) fn moves_head(&self) -> bool {
+        !self.book.posted().is_empty()
+    }
+}
+
+/// A transaction that has begun, and where it begins.
+pub(crate) struct Begun<T> {
+    tx: T,
+    head: Head,
+    /// The batches that are not committed yet, oldest first. What they have changed cannot be read; the head is as the
+    /// newest leaves it.
+    before: Vec<Arc<Written>>,
+}
+
+/// A batch that is decided, and neither written nor committed.
+pub(crate) struct Decided<T> {
+    tx: T,
+    head: Head,
+    /// Whether nothing under way is before it.
+    pub(crate) under_guard: bool,
+    /// One list per call.
+    outcomes: Vec<Vec<Outcome>>,
+    /// With the head as it will be.
+    pub(crate) written: Arc<Written>,
+}
+
+/// A batch whose commit got no answer.
+pub(crate) struct Sent {
+    pub(crate) batch: i64,
+    pub(crate) hash: Hash,
+    pub(crate) outcomes: Vec<Vec<Outcome>>,
+}
+
+/// Why a batch was not committed, or not known to be.
+pub(crate) struct Failure {
+    pub(crate) error: StoreError,
+    pub(crate) sent: Option<Sent>,
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Failure { error, sent: None }
+    }
+}
+
+/// Begins a transaction right behind the batches that `under_way` names once it has begun; if none, under the guard.
+pub(crate) async fn begin<S: Store>(
+    store: &S,
+    shard: i32,
+    under_way: impl FnOnce() -> Vec<Arc<Written>>,
+) -> Result<Begun<S::Tx>, StoreError> {
+    let mut tx = store.begin().await?;
+    let before = under_way();
+    if let Some(newest) = before.last() {
+        return Ok(Begun { tx, head: newest.head, before });
+    }
+    match tx.lock_head(shard).await? {
+        Some(head) => Ok(Begun { tx, head, before }),
+        None => Err(StoreError::Failed(format!("shard {shard} has no head row").into())),
+    }
+}
+
+/// Reads and decides. `clock` is the wall clock.
+///
+/// # Errors
+/// As the store says. Behind another batch also if there is nothing to post: then nothing in the database would say that
+/// the batch before, on which the outcomes rest, is there.
+pub(crate) async fn decide<T: StoreTx>(
+    begun: Begun<T>,
+    shard: i32,
+    calls: &[Call],
+    clock: DateTime<Utc>,
+) -> Result<Decided<T>, StoreError> {
+    let Begun { mut tx, head, before } = begun;
+    let wall = clock.max(head.booked_at);
+    let mut book = load(&mut tx, shard, head, &before, calls).await?;
+    let outcomes: Vec<Vec<Outcome>> = calls.iter().map(|call| book.post(call, wall)).collect();
+    let after = match book.posted().last() {
+        Some(last) => {
+            let batch = head.batch.saturating_add(1);
+            let hash = chain::hash(&head.hash, shard, batch, book.posted().iter().map(Arc::as_ref));
+            Head { batch, seq: last.seq, hash, booked_at: wall }
+        }
+        None if !before.is_empty() => return Err(StoreError::Retry("the batch before has not ended".into())),
+        None => Head { booked_at: wall, ..head },
+    };
+    Ok(Decided {
+        tx,
+        head,
+        under_guard: before.is_empty(),
+        outcomes,
+        written: Arc::new(Written { book, head: after }),
+    })
+}
+
+/// Writes what has changed, and makes it durable once `written` has seen to it that the next batch may be written.
+pub(crate) async fn write<T: StoreTx>(
+    decided: Decided<T>,
+    shard: i32,
+    written: impl FnOnce(),
+) -> Result<Vec<Vec<Outcome>>, Failure> {
+    let Decided { mut tx, head, under_guard, outcomes, written: after } = decided;
+    let (book, after) = (&after.book, after.head);
+    if book.posted().is_empty() && book.kept().is_empty() {
+        return Ok(outcomes);
+    }
+    // The guard is had once the batch before has ended.
+    if !under_guard && tx.lock_head(shard).await? != Some(head) {
+        return Err(StoreError::Retry("the batch before was not committed".into()).into());
+    }
+    write_rows(&mut tx, shard, book, head, after).await?;
+    written();
+    let size = u32::try_from(book.posted().len()).unwrap_or(u32::MAX);
+    metrics::histogram!("ledger_batch_size").record(f64::from(size));
+    match tx.commit().await {
+        Ok(()) => Ok(outcomes),
+        Err(error @ StoreError::Unknown(_)) if size > 0 => {
+            Err(Failure { error, sent: Some(Sent { batch: after.batch, hash: after.hash, outcomes }) })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads every row the calls name, as `before` leaves it. Nearly always all ids are new and all accounts are named: then
+/// it is one statement.
+async fn load<T: StoreTx>(
+    tx: &mut T,
+    shard: i32,
+    head: Head,
+    before: &[Arc<Written>],
+    calls: &[Call],
+) -> Result<Book, StoreError> {
+    let mut book = Book::new(head.seq);
+    let mut ids = BTreeSet::<TransferKey>::new();
+    let mut originals = BTreeSet::<TransferKey>::new();
+    let mut holds = BTreeSet::<TransferKey>::new();
+    let mut accounts = BTreeSet::<AccountKey>::new();
+    for call in calls {
+        for transfer in &call.transfers {
+            ids.insert((call.environment, transfer.id));
+            match transfer.subject {
+                Subject::Accounts { debit, credit } => {
+                    accounts.insert((call.environment, debit));
+                    accounts.insert((call.environment, credit));
+                }
+                Subject::Hold(id) => {
+                    holds.insert((call.environment, id));
+                }
+                Subject::Original(id) => {
+                    originals.insert((call.environment, id));
+                }
+            }
+        }
+    }
+    ids.extend(&originals);
+    let ids = Vec::from_iter(ids);
+    let found = tx.read(shard, &ids, &Vec::from_iter(accounts.iter().copied())).await?;
+    let used = if found.used { tx.find(shard, &ids).await? } else { Vec::new() };
+    let mut more = BTreeSet::<AccountKey>::new();
+    let used_before =
+        ids.iter().filter_map(|key| Some((*key, newest(before, |book| book.known(*key))?.clone())));
+    for (key, known) in used.into_iter().chain(used_before) {
+        if let Known::Posted(row) = &known
+            && originals.contains(&key)
+        {
+            more.extend([(key.0, row.debit), (key.0, row.credit)]);
+        }
+        book.add_known(key, known);
+    }
+    enter(&mut book, before, found);
+    if !originals.is_empty() {
+        let originals = Vec::from_iter(originals);
+        let reversed = tx.find_reversals(shard, &originals).await?;
+        let reversed_before =
+            originals.iter().filter_map(|key| Some((*key, newest(before, |book| book.reversal(*key))?)));
+        for (original, by) in reversed.into_iter().chain(reversed_before) {
+            book.add_reversed(original, by);
+        }
+    }
+    if !holds.is_empty() {
+        let holds = Vec::from_iter(holds);
+        let read = tx.read_holds(shard, &holds).await?;
+        let changed = holds.iter().filter_map(|key| newest(before, |book| book.changed_hold(*key)).cloned());
+        for hold in read.into_iter().chain(changed) {
+            more.extend([(hold.environment, hold.debit), (hold.environment, hold.credit)]);
+            book.add_hold(hold);
+        }
+    }
+    let more: Vec<_> = more.difference(&accounts).copied().collect();
+    if !more.is_empty() {
+        let found = tx.read(shard, &[], &more).await?;
+        enter(&mut book, before, found);
+    }
+    Ok(book)
+}
+
+/// What the newest of the batches before that knows it says.
+fn newest<'a, T>(before: &'a [Arc<Written>], look: impl Fn(&'a Book) -> Option<T>) -> Option<T> {
+    before.iter().rev().find_map(|one| look(&one.book))
+}
+
+/// What the batches before have changed stands for what was read. Limits in one order, so that of several the same one is
+/// named each time.
+fn enter(book: &mut Book, before: &[Arc<Written>], mut found: Found) {
+    for (environment, account) in found.accounts {
+        let changed = newest(before, |book| book.changed_account((environment, account.id)));
+        book.add_account(environment, changed.cloned().unwrap_or(account));
+    }
+    found.limits.sort_unstable_by_key(|(_, limit)| (limit.rule.direction, limit.rule.window));
+    for (environment, limit) in found.limits {
+        let changed = newest(before, |book| book.changed_limit(environment, &limit));
+        book.add_limit(environment, changed.copied().unwrap_or(limit));
+    }
+}
+
+/// Writes what changed: from `head` to `after`, which are one if only refusals are kept.
+async fn write_rows<T: StoreTx>(
+    tx: &mut T,
+    shard: i32,
+    book: &Book,
+    head: Head,
+    after: Head,
+) -> Result<(), StoreError> {
+    if !book.kept().is_empty() {
+        tx.insert_rejections(shard, book.kept(), after.booked_at).await?;
+    }
+    if book.posted().is_empty() {
+        return Ok(());
+    }
+    tx.insert_transfers(shard, book.posted()).await?;
+    let holds: Vec<_> = book.new_holds().cloned().collect();
+    if !holds.is_empty() {
+        tx.insert_holds(shard, &holds).await?;
+    }
+    let holds: Vec<_> = book.changed_holds().cloned().collect();
+    if !holds.is_empty() {
+        tx.update_holds(shard, &holds).await?;
+    }
+    let mut accounts: Vec<_> =
+        book.changed_accounts().map(|(environment, account)| (environment, account.clone())).collect();
+    accounts.sort_unstable_by_key(|(environment, account)| (*environment, account.id));
+    tx.update_accounts(shard, &accounts).await?;
+    let limits: Vec<_> = book.changed_limits().map(|(environment, limit)| (environment, *limit)).collect();
+    if !limits.is_empty() {
+        tx.update_limits(shard, &limits).await?;
+    }
+    tx.append_batch(shard, head, after).await
+}

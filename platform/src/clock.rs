@@ -68,7 +68,7 @@ pub enum ClockError {
     #[error("the clock can be at most {} days ahead", FARTHEST.num_days())]
     TooFar,
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
 }
 

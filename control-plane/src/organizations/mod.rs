@@ -73,7 +73,7 @@ pub enum Error {
     #[error("which organization is not said")]
     Unnamed,
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// The idempotency key's.
     #[error(transparent)]

@@ -56,7 +56,7 @@ pub enum Error {
     #[error(transparent)]
     Link(#[from] links::Error),
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// Something else of ours.
     #[error(transparent)]

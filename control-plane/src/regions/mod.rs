@@ -49,7 +49,7 @@ pub enum Error {
     #[error("the name is not acceptable")]
     Name,
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
 }
 

@@ -65,7 +65,7 @@ pub enum Error {
     #[error(transparent)]
     Organization(#[from] organizations::Error),
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// The idempotency key's.
     #[error(transparent)]

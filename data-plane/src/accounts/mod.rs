@@ -103,7 +103,7 @@ pub enum Error {
     #[error(transparent)]
     Ledger(#[from] Unavailable),
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// The idempotency key's.
     #[error(transparent)]

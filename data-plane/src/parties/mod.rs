@@ -53,7 +53,7 @@ pub enum Error {
     #[error(transparent)]
     Keys(#[from] KeyError),
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// The idempotency key's.
     #[error(transparent)]

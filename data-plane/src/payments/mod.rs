@@ -74,7 +74,7 @@ pub enum Error {
     #[error(transparent)]
     Party(#[from] parties::Error),
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// The idempotency key's.
     #[error(transparent)]

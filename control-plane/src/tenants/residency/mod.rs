@@ -116,7 +116,7 @@ pub enum Error {
     #[error(transparent)]
     Region(#[from] regions::Error),
     /// The database failed.
-    #[error(transparent)]
+    #[error("the database failed")]
     Database(#[from] DbErr),
     /// The idempotency key's.
     #[error(transparent)]

@@ -197,6 +197,17 @@ pub fn allowed_lints(path: &str, text: &str) -> Vec<String> {
     faults
 }
 
+/// Errors of the database that their wrapper hides: a transparent error's source is the source of what it wraps, so that
+/// `db::retry` would not see a conflict.
+pub fn hidden_database_errors(path: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let lines: Vec<&str> = code.lines().collect();
+    let hides =
+        |pair: &&[&str]| pair[0].contains("#[error(transparent)]") && pair[1].contains("#[from] DbErr");
+    let at = |found: usize| format!("{path}:{}: `transparent` hides a DbErr from db::retry", found + 1);
+    lines.windows(2).enumerate().filter(|(_, pair)| hides(pair)).map(|(found, _)| at(found)).collect()
+}
+
 /// Integration tests outside `tests/it/`: each further binary is linked anew.
 pub fn test_binary(path: &str, _: &str) -> Vec<String> {
     let Some((_, inside)) = path.split_once("/tests/") else { return Vec::new() };
@@ -266,6 +277,10 @@ fn planted_switches_are_found() {
     assert_eq!(ignored("#[ignore = \"long tier: ./test --full\"]\n#[test]\nfn full_run() {}"), 0);
     assert_eq!(ignored("#[ignore = \"long tier: ./test --full\"]\n#[test]\nfn run() {}"), 1);
     assert_eq!(ignored("#[ignore]\n#[test]\nfn full_run() {}"), 1);
+    let hidden = |line: &str| hidden_database_errors("x.rs", line).len();
+    assert_eq!(hidden("#[error(\"failed\")]\nDatabase(#[from] DbErr),"), 0);
+    assert_eq!(hidden("#[error(transparent)]\nProblem(#[from] Problem),"), 0);
+    assert_eq!(hidden("#[error(transparent)]\n    Database(#[from] DbErr),"), 1);
     let lints = |line: &str| allowed_lints("x.rs", line).len();
     assert_eq!(lints("#[expect(dead_code, reason = \"because\")]"), 0);
     assert_eq!(lints("#[allow(dead_code)]"), 1);

@@ -15,6 +15,7 @@ pub mod join;
 pub mod keys;
 pub mod layers;
 pub mod migrations;
+pub mod oauth;
 pub mod openapi;
 pub mod page;
 pub mod pki;

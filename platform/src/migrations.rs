@@ -8,5 +8,6 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(crate::clock::MIGRATION),
         Box::new(crate::idempotency::MIGRATION),
         Box::new(crate::work::MIGRATION),
+        Box::new(crate::oauth::MIGRATION),
     ]
 }

@@ -44,9 +44,13 @@ pub async fn count(db: &Db, shards: impl IntoIterator<Item = i32>) {
     }
 }
 
-/// Removes idempotency keys whose time is over, and work that finished a week ago, from these shards.
+/// Removes idempotency keys whose time is over, and work that finished a week ago, from these shards; and of the issuer
+/// of tokens what has ended.
 pub async fn forget(db: &Db, shards: impl IntoIterator<Item = i32>, now: DateTime<Utc>) {
     let before = now.checked_sub_signed(FINISHED_STAYS).unwrap_or(now);
+    if let Err(error) = crate::oauth::forget_ended(db, now).await {
+        tracing::warn!(%error, "what ended at the issuer of tokens could not be forgotten");
+    }
     for shard in shards {
         if let Err(error) = crate::idempotency::system::forget_old(db, shard, now).await {
             tracing::warn!(%error, shard, "old idempotency keys could not be forgotten");

@@ -6,6 +6,7 @@ mod cluster;
 mod db;
 mod http;
 mod idempotency;
+mod oauth;
 mod pki;
 mod process;
 mod sealed;

@@ -1,0 +1,217 @@
+//! The store that the protocol engine is given. Credentials belong to no scope until they are read, so its transactions
+//! are the worker's; nothing here hands one environment's rows to another: every answer is about the credential or the
+//! client that was asked for.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use oauth_as::authorization::{AuthorizationCodeRecord, AuthorizationCodeState};
+use oauth_as::client::{Client, ClientId};
+use oauth_as::device::{DeviceGrant, DeviceGrantState};
+use oauth_as::store::{RevocationWindow, Storage, StorageError, WriteOutcome};
+use oauth_as::token::{IssuedToken, RefreshTokenRecord};
+use sea_orm::DbErr;
+
+use super::store::{self, StoreError};
+use crate::db::{Db, retry};
+use crate::keys::Keys;
+
+/// How long the row of a removed client stays, for replicas that were cut off.
+const REMOVED_STAYS: TimeDelta = TimeDelta::days(7);
+
+/// An issuer's tables on either database. Clones are the same store.
+#[derive(Debug, Clone)]
+pub struct Store {
+    db: Db,
+    keys: Arc<Keys>,
+}
+
+impl Store {
+    /// The store of the issuer in this database; rows are sealed with `keys`.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn open(db: Db, keys: Arc<Keys>) -> Result<Self, DbErr> {
+        retry(|| async {
+            let tx = db.begin_system().await?;
+            store::found(&tx).await?;
+            tx.commit().await
+        })
+        .await?;
+        Ok(Self { db, keys })
+    }
+}
+
+/// The engine keeps a text only; the log gets the causes.
+fn lost(error: StoreError) -> StorageError {
+    let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+    StorageError::new(format!("{error}: {cause}"))
+}
+
+/// Runs `body` in a transaction of its own, again if others were in its way.
+macro_rules! unit {
+    ($db:expr, |$tx:ident| $body:expr) => {
+        retry(|| async {
+            let $tx = $db.begin_system().await?;
+            let done = $body.await?;
+            $tx.commit().await?;
+            Ok::<_, StoreError>(done)
+        })
+        .await
+    };
+}
+
+impl Storage for Store {
+    async fn get_client(&self, client_id: &ClientId) -> Result<Option<Arc<Client>>, StorageError> {
+        let found = unit!(self.db, |tx| store::get_client(&tx, &self.keys, client_id)).map_err(lost)?;
+        Ok(found.map(Arc::new))
+    }
+
+    async fn put_client(&self, client: Client) -> Result<(), StorageError> {
+        unit!(self.db, |tx| async {
+            let version = store::change(&tx).await?;
+            store::put_client(&tx, &self.keys, &client, None, version).await
+        })
+        .map_err(lost)
+    }
+
+    async fn compare_and_swap_client(
+        &self,
+        expected: &Client,
+        updated: Client,
+    ) -> Result<bool, StorageError> {
+        unit!(self.db, |tx| store::swap_client(&tx, &self.keys, expected, &updated)).map_err(lost)
+    }
+
+    async fn delete_client(
+        &self,
+        client_id: &ClientId,
+        window: RevocationWindow,
+    ) -> Result<bool, StorageError> {
+        unit!(self.db, |tx| store::delete_client(&tx, client_id, window)).map_err(lost)
+    }
+
+    async fn put_device_grant(&self, grant: DeviceGrant) -> Result<(), StorageError> {
+        unit!(self.db, |tx| store::put(&tx, &self.keys, &grant)).map_err(lost)
+    }
+
+    async fn get_device_grant(&self, device_code: &str) -> Result<Option<DeviceGrant>, StorageError> {
+        unit!(self.db, |tx| store::get(&tx, &self.keys, device_code)).map_err(lost)
+    }
+
+    async fn find_device_grant_by_user_code(
+        &self,
+        normalized_user_code: &str,
+    ) -> Result<Option<DeviceGrant>, StorageError> {
+        unit!(self.db, |tx| store::device_by_user_code(&tx, &self.keys, normalized_user_code)).map_err(lost)
+    }
+
+    async fn take_device_grant(&self, device_code: &str) -> Result<Option<DeviceGrant>, StorageError> {
+        unit!(self.db, |tx| store::take(&tx, &self.keys, device_code)).map_err(lost)
+    }
+
+    async fn compare_and_swap_device_grant(
+        &self,
+        expected: &DeviceGrantState,
+        updated: DeviceGrant,
+    ) -> Result<bool, StorageError> {
+        unit!(self.db, |tx| store::swap_device(&tx, &self.keys, expected, &updated)).map_err(lost)
+    }
+
+    async fn put_authorization_code(&self, record: AuthorizationCodeRecord) -> Result<(), StorageError> {
+        unit!(self.db, |tx| store::put(&tx, &self.keys, &record)).map_err(lost)
+    }
+
+    async fn compare_and_swap_authorization_code(
+        &self,
+        expected: &AuthorizationCodeState,
+        updated: AuthorizationCodeRecord,
+    ) -> Result<bool, StorageError> {
+        unit!(self.db, |tx| store::swap_code(&tx, &self.keys, expected, &updated)).map_err(lost)
+    }
+
+    async fn take_authorization_code(
+        &self,
+        code: &str,
+    ) -> Result<Option<AuthorizationCodeRecord>, StorageError> {
+        unit!(self.db, |tx| store::take(&tx, &self.keys, code)).map_err(lost)
+    }
+
+    async fn put_token(&self, token: IssuedToken) -> Result<WriteOutcome, StorageError> {
+        let established = token.grant_established_at;
+        unit!(self.db, |tx| store::put_unless_revoked(&tx, &self.keys, &token, established)).map_err(lost)
+    }
+
+    async fn get_token(&self, access_token: &str) -> Result<Option<Arc<IssuedToken>>, StorageError> {
+        let found = unit!(self.db, |tx| store::get(&tx, &self.keys, access_token)).map_err(lost)?;
+        Ok(found.map(Arc::new))
+    }
+
+    async fn delete_token(&self, access_token: &str) -> Result<(), StorageError> {
+        unit!(self.db, |tx| store::delete::<IssuedToken>(&tx, access_token)).map_err(lost)
+    }
+
+    async fn put_refresh_token(&self, record: RefreshTokenRecord) -> Result<WriteOutcome, StorageError> {
+        let established = record.grant_established_at;
+        unit!(self.db, |tx| store::put_unless_revoked(&tx, &self.keys, &record, established)).map_err(lost)
+    }
+
+    async fn get_refresh_token(
+        &self,
+        refresh_token: &str,
+    ) -> Result<Option<Arc<RefreshTokenRecord>>, StorageError> {
+        let found = unit!(self.db, |tx| store::get(&tx, &self.keys, refresh_token)).map_err(lost)?;
+        Ok(found.map(Arc::new))
+    }
+
+    async fn rotate_refresh_token(
+        &self,
+        expected: &RefreshTokenRecord,
+        spent: &RefreshTokenRecord,
+        access: &IssuedToken,
+        next: Option<&RefreshTokenRecord>,
+    ) -> Result<bool, StorageError> {
+        unit!(self.db, |tx| store::rotate(&tx, &self.keys, expected, spent, access, next)).map_err(lost)
+    }
+
+    async fn take_refresh_token(
+        &self,
+        refresh_token: &str,
+    ) -> Result<Option<RefreshTokenRecord>, StorageError> {
+        unit!(self.db, |tx| store::take(&tx, &self.keys, refresh_token)).map_err(lost)
+    }
+
+    async fn revoke_token_family(
+        &self,
+        family_id: &str,
+        window: RevocationWindow,
+    ) -> Result<u64, StorageError> {
+        unit!(self.db, |tx| store::revoke_family(&tx, family_id, window)).map_err(lost)
+    }
+
+    async fn claim_replay_id(&self, id: &str, expires_at: SystemTime) -> Result<bool, StorageError> {
+        unit!(self.db, |tx| store::claim(&tx, id, expires_at)).map_err(lost)
+    }
+
+    async fn sweep_expired(&self, now: SystemTime) -> Result<u64, StorageError> {
+        unit!(self.db, |tx| store::sweep(&tx, store::ns(now))).map_err(lost)
+    }
+}
+
+/// Forgets tokens, codes, used identifiers and revocations that have ended at `now`, and clients that were removed a
+/// week before; how many rows but for those of clients.
+///
+/// # Errors
+/// The database failed.
+pub async fn forget_ended(db: &Db, now: DateTime<Utc>) -> Result<u64, DbErr> {
+    let before = now.checked_sub_signed(REMOVED_STAYS).unwrap_or(now);
+    retry(|| async {
+        let tx = db.begin_system().await?;
+        let ended = store::sweep(&tx, store::ns(now.into())).await?;
+        store::sweep_clients(&tx, store::ns(before.into())).await?;
+        tx.commit().await?;
+        Ok(ended)
+    })
+    .await
+}

@@ -1,0 +1,3 @@
+//! The issuer of tokens on both databases.
+
+mod store;

@@ -8,6 +8,7 @@ mod demo;
 mod dev;
 mod launch;
 mod openapi;
+mod transport;
 
 use std::{error::Error, process::ExitCode};
 

@@ -2,20 +2,21 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
+use client::{
+    Client,
+    cell::{self, Account, AccountClass, AccountNew, Imported, InternalAccountNew, Party},
+};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::json;
 use tenants::id::AccountId;
 
 use super::{
     Args, DemoError,
     books::Books,
-    client::Client,
     people::{Line, People},
     progress::Bar,
     report::CellReport,
-    wire::{Account, Imported, Party},
 };
-use crate::launch::Site;
+use crate::{launch::Site, transport::Http};
 
 /// Requests of one cell in flight at once.
 pub const AT_ONCE: usize = 16;
@@ -27,7 +28,7 @@ const SHOWN: usize = 10;
 /// One cell and what is done there.
 pub struct Bank<'a> {
     pub site: &'a Site,
-    pub client: Client,
+    pub client: Client<Http>,
     pub people: People,
     pub bar: Bar,
 }
@@ -44,7 +45,7 @@ impl<'a> Bank<'a> {
     pub fn new(site: &'a Site, bar: Bar) -> Result<Self, DemoError> {
         let people = People::of(site.jurisdiction())
             .ok_or_else(|| DemoError::NoPeople(site.jurisdiction().id.to_string()))?;
-        Ok(Self { site, client: Client::of(site)?, people, bar })
+        Ok(Self { site, client: site.client()?, people, bar })
     }
 
     /// Everything, and what came of it.
@@ -92,7 +93,7 @@ impl<'a> Bank<'a> {
         let (text, lines) = self.people.file(customers);
         let file = folder.join("imports").join(format!("{}.csv", self.site.name()));
         write(&file, &text)?;
-        let imported: Imported = self.client.post_csv("/v1/party-imports", &text).await?;
+        let imported: Imported = self.client.read(cell::party_import(&text)).await?;
         self.bar.done(customers);
         let shown = imported.faults.iter().take(SHOWN).map(|fault| {
             let field = fault.field.as_deref().unwrap_or("-");
@@ -118,17 +119,18 @@ impl<'a> Bank<'a> {
     async fn open(&self, lines: &[Line]) -> Result<(AccountId, Vec<Holder>), DemoError> {
         let good: Vec<&Line> = lines.iter().filter(|line| line.good).collect();
         self.bar.begin("accounts", good.len() + 1);
-        let parties: Vec<Party> = self.client.list("/v1/parties").await?;
+        let parties: Vec<Party> = self.client.list(cell::party_list()).await?;
         let parties: HashMap<&str, &Party> =
             parties.iter().filter_map(|party| Some((party.external_id.as_deref()?, party))).collect();
-        let there: Vec<Account> = self.client.list("/v1/accounts").await?;
+        let there: Vec<Account> = self.client.list(cell::account_list()).await?;
         let there: HashMap<&str, AccountId> =
             there.iter().filter_map(|account| Some((account.external_id.as_deref()?, account.id))).collect();
         let settlement = match there.get(SETTLEMENT) {
             Some(id) => *id,
             None => {
-                let body = json!({"name": "Settlement", "class": "asset", "external_id": SETTLEMENT});
-                self.client.post::<Account>("/v1/internal-accounts", SETTLEMENT, &body).await?.body.id
+                let (name, external_id) = ("Settlement".to_owned(), SETTLEMENT.to_owned());
+                let new = InternalAccountNew { name, class: AccountClass::Asset, external_id };
+                self.client.read(cell::internal_account_create(&new).key(SETTLEMENT)).await?.id
             }
         };
         self.bar.done(1);
@@ -138,8 +140,8 @@ impl<'a> Bank<'a> {
                 Some(id) => *id,
                 None => {
                     let party = parties.get(name).ok_or_else(|| DemoError::NoParty(name.to_owned()))?;
-                    let body = json!({"party_id": party.id, "external_id": name});
-                    self.client.post::<Account>("/v1/accounts", name, &body).await?.body.id
+                    let new = AccountNew { party_id: party.id, external_id: name.to_owned() };
+                    self.client.read(cell::account_create(&new).key(name)).await?.id
                 }
             };
             self.bar.done(1);

@@ -5,19 +5,21 @@ use std::{
     path::Path,
 };
 
-use ledger::transfer::Side;
+use client::{
+    Client,
+    cell::{self, Account, Transfer, TrialBalance},
+};
 use tenants::id::{AccountId, TransferId};
 
 use super::{
     DemoError,
     bank::{Bank, write},
-    client::Client,
     report,
-    wire::{Account, Explanation, Party, Transfer, TrialBalance},
 };
+use crate::transport::Http;
 
 /// How many movements of a statement are shown.
-const SHOWN: usize = 8;
+const SHOWN: u16 = 8;
 
 /// All accounts and transfers of an environment.
 pub struct Books {
@@ -29,13 +31,13 @@ pub struct Books {
 
 impl Books {
     /// Reads them page by page.
-    pub async fn read(client: &Client) -> Result<Self, DemoError> {
-        let mut transfers: Vec<Transfer> = client.list("/v1/transfers").await?;
+    pub async fn read(client: &Client<Http>) -> Result<Self, DemoError> {
+        let mut transfers: Vec<Transfer> = client.list(cell::transfer_list()).await?;
         transfers.retain(|transfer| transfer.r#type.posts());
         Ok(Self {
-            accounts: client.list("/v1/accounts").await?,
+            accounts: client.list(cell::account_list()).await?,
             transfers,
-            trial: client.get("/v1/trial-balance").await?,
+            trial: client.read(cell::trial_balance_get()).await?,
         })
     }
 
@@ -73,15 +75,13 @@ impl Books {
 
     /// Every balance anew, from the transfers alone.
     fn sums(&self) -> HashMap<AccountId, i128> {
-        let grows: HashMap<AccountId, Side> =
-            self.accounts.iter().map(|account| (account.id, account.class.normal_side())).collect();
+        let by_debits: HashMap<AccountId, bool> =
+            self.accounts.iter().map(|account| (account.id, account.class.grows_by_debits())).collect();
         let mut sums: HashMap<AccountId, i128> = HashMap::new();
         for transfer in &self.transfers {
-            for (account, side) in
-                [(transfer.debit_account_id, Side::Debit), (transfer.credit_account_id, Side::Credit)]
-            {
+            for (account, debit) in [(transfer.debit_account_id, true), (transfer.credit_account_id, false)] {
                 let amount = i128::from(transfer.amount.amount);
-                let change = if grows.get(&account) == Some(&side) { amount } else { -amount };
+                let change = if by_debits.get(&account) == Some(&debit) { amount } else { -amount };
                 *sums.entry(account).or_default() += change;
             }
         }
@@ -93,7 +93,7 @@ impl Books {
         let accounts = self.accounts.iter().map(|account| {
             let party = account.party_id.map(|id| id.to_string()).unwrap_or_default();
             let external = account.external_id.clone().unwrap_or_default();
-            let class = name(account.class);
+            let class = account.class.to_string();
             vec![account.id.to_string(), external, party, class, account.currency.code().to_owned()]
         });
         table(folder, "accounts.csv", &["id", "external_id", "party_id", "class", "currency"], accounts)?;
@@ -105,7 +105,7 @@ impl Books {
         let transfers = self.transfers.iter().map(|transfer| {
             vec![
                 transfer.id.to_string(),
-                name(transfer.r#type),
+                transfer.r#type.to_string(),
                 transfer.debit_account_id.to_string(),
                 transfer.credit_account_id.to_string(),
                 transfer.amount.amount.to_string(),
@@ -131,8 +131,7 @@ impl Books {
 impl Bank<'_> {
     /// The first movements of an account, as its bank explains the balance.
     pub async fn statement(&self, account: AccountId) -> Result<String, DemoError> {
-        let path = format!("/v1/accounts/{account}/balance/explanation?limit={SHOWN}");
-        let explained: Explanation = self.client.get(&path).await?;
+        let explained = self.client.read(cell::balance_explain(account, SHOWN)).await?;
         let zone = self.site.jurisdiction().time_zone;
         let rows: Vec<[String; 4]> = explained
             .data
@@ -148,18 +147,13 @@ impl Bank<'_> {
             })
             .collect();
         let agrees = if explained.agrees { "" } else { ", which does not agree with its balance" };
-        let whose = match self.client.get::<Account>(&format!("/v1/accounts/{account}")).await?.party_id {
-            Some(party) => self.client.get::<Party>(&format!("/v1/parties/{party}")).await?.display_name,
+        let whose = match self.client.read(cell::account_get(account)).await?.party_id {
+            Some(party) => self.client.read(cell::party_get(party)).await?.display_name,
             None => account.to_string(),
         };
         let title = format!("{}: {whose}, {account}{agrees}", self.site.name());
         Ok(report::statement(&title, &rows))
     }
-}
-
-/// The name on the wire.
-fn name(value: impl serde::Serialize) -> String {
-    serde_json::to_value(value).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
 }
 
 fn table(

@@ -6,13 +6,11 @@
 
 mod bank;
 mod books;
-mod client;
 mod payday;
 mod people;
 mod posting;
 mod progress;
 mod report;
-mod wire;
 
 use std::{
     error::Error,
@@ -61,7 +59,7 @@ pub enum DemoError {
     Launch(#[from] LaunchError),
     /// A request has no good answer.
     #[error(transparent)]
-    Api(#[from] client::ApiError),
+    Api(#[from] client::Error),
     /// A file cannot be written.
     #[error("cannot write {}: {error}", path.display())]
     File {

@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use client::cell::{self, TransferNew, TransferType};
 use futures::{StreamExt, TryStreamExt, stream};
-use serde_json::json;
 use tenants::{
     id::{AccountId, TransferId},
     money::Money,
@@ -17,7 +17,6 @@ use super::{
     bank::{AT_ONCE, Bank, Holder},
     payday::{self, Payment, Who},
     report::Times,
-    wire::Transfer,
 };
 
 /// What was posted on payday.
@@ -57,7 +56,8 @@ impl Bank<'_> {
         let fund = async |(number, (amount, company)): (usize, (i64, &AccountId))| {
             let words = self.people.language();
             let id = named("deposit", number);
-            let posted = self.post("deposit", id, settlement, *company, amount, &words.deposit).await;
+            let posted =
+                self.post(TransferType::Deposit, id, settlement, *company, amount, &words.deposit).await;
             self.bar.done(1);
             posted
         };
@@ -75,7 +75,8 @@ impl Bank<'_> {
             let id = named("payment", payment.number);
             let (from, to) = (account(payment.from), account(payment.to));
             let begun = Instant::now();
-            let posted = self.post("transfer", id, from, to, payment.amount, payment.reference).await?;
+            let posted =
+                self.post(TransferType::Transfer, id, from, to, payment.amount, payment.reference).await?;
             self.bar.done(1);
             Ok::<_, DemoError>((id, begun.elapsed(), posted))
         };
@@ -96,18 +97,22 @@ impl Bank<'_> {
     /// Posts one transfer; whether it was posted before.
     async fn post(
         &self,
-        kind: &str,
+        kind: TransferType,
         id: TransferId,
         debit: AccountId,
         credit: AccountId,
         amount: i64,
         reference: &str,
     ) -> Result<bool, DemoError> {
-        let body = json!({
-            "id": id, "type": kind, "debit_account_id": debit, "credit_account_id": credit,
-            "amount": Money::new(amount, self.site.jurisdiction().currency), "reference": reference,
-        });
-        let answer = self.client.post::<Transfer>("/v1/transfers", &id.to_string(), &body).await?;
+        let new = TransferNew {
+            id,
+            r#type: kind,
+            debit_account_id: debit,
+            credit_account_id: credit,
+            amount: Money::new(amount, self.site.jurisdiction().currency),
+            reference,
+        };
+        let answer = self.client.send(cell::transfer_create(&new).key(id.to_string())).await?;
         if answer.body.id != id {
             return Err(DemoError::OtherTransfer { asked: id, answered: answer.body.id });
         }

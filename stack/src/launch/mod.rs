@@ -75,9 +75,12 @@ pub enum LaunchError {
     /// Signals, or a client for the cells, cannot be set up.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// A request to a cell could not be made.
+    /// A cell cannot be called.
     #[error(transparent)]
     Egress(#[from] platform::egress::EgressError),
+    /// A client of a cell cannot be made.
+    #[error(transparent)]
+    Client(#[from] client::Error),
 }
 
 /// The cells that run. Dropped, it kills them; [`Stack::stop`] lets them finish first.

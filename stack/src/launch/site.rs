@@ -10,10 +10,10 @@ use std::{
 };
 
 use chrono::TimeDelta;
+use client::Client;
 use data_plane::config::{CellConfig, EnvironmentSection};
 use platform::{
     ctx::Clock,
-    egress::{Egress, EgressConfig},
     random,
     token::{Claims, Scopes},
 };
@@ -24,6 +24,7 @@ use tenants::{
 };
 
 use super::LaunchError;
+use crate::transport::Http;
 
 const CONFIG: &str = "cell.toml";
 const LOG: &str = "cell.log";
@@ -34,7 +35,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// What has to fit where a cell can go on; SQLite writes less at a time.
 const PROBE_BYTES: usize = 128 * 1024;
 /// Requests of the launcher and the demo; an import of many thousand lines takes seconds.
-const REQUEST_LIMIT_MS: u64 = 120_000;
+const REQUEST_LIMIT: Duration = Duration::from_secs(120);
 
 /// One cell below the data folder.
 #[derive(Debug, Clone)]
@@ -81,10 +82,9 @@ impl Site {
         format!("http://{}", self.config.cell.listen)
     }
 
-    /// A client that may call this cell and nobody else.
-    pub fn egress(&self) -> Result<Egress, LaunchError> {
-        let allow = vec![self.config.cell.listen.to_string()];
-        Ok(Egress::new(&EgressConfig { allow, timeout_ms: REQUEST_LIMIT_MS, ..EgressConfig::default() })?)
+    /// A client of its environment, in its country's language.
+    pub fn client(&self) -> Result<Client<Http>, LaunchError> {
+        Ok(Http::to(&self.url(), REQUEST_LIMIT)?.client(&self.token()?, &self.jurisdiction().locale)?)
     }
 
     /// A token for its environment, with every scope, signed by the cell's own key file.
@@ -126,17 +126,12 @@ impl Site {
 
     /// Waits until it answers that it is ready.
     pub async fn ready(&self) -> Result<(), LaunchError> {
-        let egress = self.egress()?;
-        let url = format!("{}/readyz", self.url());
-        loop {
-            // Until it listens, connecting fails; whether its process is alive, the launcher watches.
-            if let Ok(answer) = Egress::send(egress.get(&url)?).await
-                && answer.status().is_success()
-            {
-                return Ok(());
-            }
+        let http = Http::to(&self.url(), REQUEST_LIMIT)?;
+        // Until it listens, connecting fails; whether its process is alive, the launcher watches.
+        while !http.is_ready().await {
             tokio::time::sleep(ASK_AGAIN).await;
         }
+        Ok(())
     }
 }
 

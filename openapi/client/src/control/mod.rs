@@ -1,0 +1,130 @@
+//! The calls of the control plane. A test holds them against its document.
+
+mod wire;
+
+use tenants::{
+    environment::Mode,
+    id::{CellId, EnvironmentId, OperationId, OrganizationId, ResidencyId, TenantId},
+    region::RegionCode,
+};
+
+pub use wire::*;
+
+use crate::call::{Page, Segment, operations};
+
+operations! {
+    /// Whether the process lives.
+    probe_live() -> String, Plain = GET "/livez";
+    /// Its metrics, as Prometheus reads them.
+    probe_metrics() -> String, Plain = GET "/metrics";
+    /// Whether it can serve.
+    probe_ready() -> Readiness, Plain = GET "/readyz";
+    /// The problems there are, as a page for people.
+    problem_list() -> String, Plain = GET "/problems";
+    /// One problem, as a page for people.
+    problem_read(code: Segment) -> String, Plain = GET "/problems/{code}";
+
+    /// Declares an organization; for operators.
+    organization_create(new: &OrganizationNew) -> Organization, Plain = POST "/v1/organizations" .json(new);
+    /// Lists organizations; for operators.
+    organization_list(which: &OrganizationsWhich) -> Page<Organization>, Plain
+        = GET "/v1/organizations" .query(which);
+    /// Reads an organization.
+    organization_get(id: OrganizationId) -> Organization, Plain = GET "/v1/organizations/{id}";
+
+    /// Lists regions.
+    region_list() -> Page<Region>, Plain = GET "/v1/regions";
+    /// Declares a region, or changes its name; for operators.
+    region_put(code: &RegionCode, region: &RegionPut) -> Region, Planned = PUT "/v1/regions/{code}" .json(region);
+
+    /// Makes a tenant, as a draft.
+    tenant_create(new: &TenantNew) -> Tenant, Planned = POST "/v1/tenants" .json(new);
+    /// Lists tenants.
+    tenant_list(which: &TenantsWhich) -> Page<Tenant>, Plain = GET "/v1/tenants" .query(which);
+    /// Reads a tenant.
+    tenant_get(id: TenantId) -> Tenant, Plain = GET "/v1/tenants/{id}";
+    /// Changes the tenant if this is still its version.
+    tenant_update(id: TenantId, version: i64, change: &TenantChange) -> Tenant, Planned
+        = PATCH "/v1/tenants/{id}" .if_match(version) .json(change);
+    /// Has a draft looked at.
+    tenant_verify(id: TenantId, why: &TenantStep) -> Tenant, Plain
+        = POST "/v1/tenants/{id}/verifications" .json(why);
+    /// Approves a tenant; for operators.
+    tenant_approve(id: TenantId, why: &TenantStep) -> Tenant, Plain = POST "/v1/tenants/{id}/approvals" .json(why);
+    /// Turns a tenant down, for ever; for operators.
+    tenant_reject(id: TenantId, why: &TenantStep) -> Tenant, Plain = POST "/v1/tenants/{id}/rejections" .json(why);
+    /// Restricts a tenant; for operators.
+    tenant_restrict(id: TenantId, why: &TenantStep) -> Tenant, Plain
+        = POST "/v1/tenants/{id}/restrictions" .json(why);
+    /// Suspends a tenant; for operators.
+    tenant_suspend(id: TenantId, why: &TenantStep) -> Tenant, Plain
+        = POST "/v1/tenants/{id}/suspensions" .json(why);
+    /// Ends a suspension or a restriction; for operators.
+    tenant_resume(id: TenantId, why: &TenantStep) -> Tenant, Plain
+        = POST "/v1/tenants/{id}/resumptions" .json(why);
+    /// Ends a tenant. There is no way back.
+    tenant_offboard(id: TenantId, why: &TenantStep) -> Tenant, Plain
+        = POST "/v1/tenants/{id}/offboardings" .json(why);
+    /// Lists the moves of a tenant's state.
+    tenant_move_list(id: TenantId) -> Page<TenantMove>, Plain = GET "/v1/tenants/{id}/moves";
+
+    /// Asks whether a tenant's data may be in a region.
+    residency_check(id: TenantId, region: &RegionCode, mode: Mode) -> ResidencyCheck, Plain
+        = GET "/v1/tenants/{id}/residency" .and("region", region) .and("mode", mode);
+    /// Puts on record that a condition of residency is met.
+    residency_record_create(id: TenantId, record: &ResidencyRecordNew) -> ResidencyRecord, Plain
+        = POST "/v1/tenants/{id}/residency-records" .json(record);
+    /// Lists what is on record.
+    residency_record_list(id: TenantId) -> Page<ResidencyRecord>, Plain = GET "/v1/tenants/{id}/residency-records";
+    /// Takes a record back.
+    residency_record_withdraw(id: TenantId, record_id: ResidencyId) -> ResidencyRecord, Plain
+        = POST "/v1/tenants/{id}/residency-records/{record_id}/withdrawals";
+
+    /// Declares an environment; the operation makes it.
+    environment_create(id: TenantId, new: &EnvironmentNew) -> Operation, Planned
+        = POST "/v1/tenants/{id}/environments" .json(new);
+    /// Lists environments.
+    environment_list(which: &EnvironmentsWhich) -> Page<Environment>, Plain = GET "/v1/environments" .query(which);
+    /// Reads an environment.
+    environment_get(id: EnvironmentId) -> Environment, Plain = GET "/v1/environments/{id}";
+    /// Changes the environment if this is still its version.
+    environment_update(id: EnvironmentId, version: i64, change: &EnvironmentChange) -> Operation, Planned
+        = PATCH "/v1/environments/{id}" .if_match(version) .json(change);
+    /// Lets an environment answer nobody.
+    environment_suspend(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/suspensions";
+    /// Lets a suspended environment answer again.
+    environment_resume(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/resumptions";
+    /// Removes an environment from its cell.
+    environment_remove(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/removals";
+
+    /// Lists operations.
+    operation_list(which: &OperationsWhich) -> Page<Operation>, Plain = GET "/v1/operations" .query(which);
+    /// Reads an operation and its steps.
+    operation_get(id: OperationId) -> OperationWithSteps, Plain = GET "/v1/operations/{id}";
+    /// Asks to cancel an operation.
+    operation_cancel(id: OperationId) -> Operation, Plain = POST "/v1/operations/{id}/cancellations";
+    /// The events of an operation as text; [`Client::follow`](crate::Client::follow) reads them.
+    operation_events(id: OperationId) -> String, Plain = GET "/v1/operations/{id}/events";
+
+    /// Declares a cell; for operators.
+    cell_create(new: &CellNew) -> Cell, Plain = POST "/v1/cells" .json(new);
+    /// Lists cells; for operators.
+    cell_list(which: &CellsWhich) -> Page<Cell>, Plain = GET "/v1/cells" .query(which);
+    /// Reads a cell; for operators.
+    cell_get(id: CellId) -> Cell, Plain = GET "/v1/cells/{id}";
+    /// Changes the cell if this is still its version; for operators.
+    cell_update(id: CellId, version: i64, change: &CellChange) -> Cell, Planned
+        = PATCH "/v1/cells/{id}" .if_match(version) .json(change);
+    /// Makes a join token for a cell; for operators. Its text is shown once: a call that was answered before has none.
+    cell_join_token_create(id: CellId, new: &JoinTokenNew) -> JoinToken, Plain
+        = POST "/v1/cells/{id}/join-tokens" .json(new);
+    /// Puts on record that a cell was certified; for operators.
+    cell_attestation_put(id: CellId, kind: Segment, attestation: &CellAttestationPut) -> CellAttestation, Plain
+        = PUT "/v1/cells/{id}/attestations/{kind}" .json(attestation);
+    /// Places nothing more in a cell; for operators.
+    cell_drain(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/drains";
+    /// Ends a drain; for operators.
+    cell_resume(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/resumptions";
+    /// Retires an empty cell, for ever; for operators.
+    cell_retire(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/retirements";
+}

@@ -63,6 +63,7 @@ pub trait Argument {
 
 impl<T> Argument for axum::extract::State<T> {}
 impl<T> Argument for axum::Extension<T> {}
+impl<T> Argument for Option<axum::Extension<T>> {}
 impl Argument for axum::http::HeaderMap {}
 
 /// The first argument of a handler: who may call it.

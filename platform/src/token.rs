@@ -1,15 +1,17 @@
 //! Bearer tokens: who calls, in which environment, with which scopes.
 //!
-//! For now one static development key signs them: JWT (RFC 7519) with HS256 (RFC 7515) by ring. No other algorithm is
-//! accepted, `none` least of all. A verified token is cached by its full text, so that the hot path neither hashes nor
-//! parses; its expiry is checked on every call, by the wall clock.
+//! [`Access`] is given what verifies them: an [`Issuer`], or for now one static development key: JWT (RFC 7519) with
+//! HS256 (RFC 7515) by ring. No other algorithm is accepted, `none` least of all. A verified token is cached by its full
+//! text, so that the hot path neither hashes nor parses; its expiry is checked on every call, by the wall clock.
 
 use crate::clock::Offsets;
 use crate::ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope};
 use crate::layers::RequestId;
+use crate::oauth::{Issuer, Presented, ProofError};
 use crate::openapi::{Description, Guard};
 use crate::problem::{Problem, codes};
-use axum::extract::{FromRef, FromRequestParts};
+use crate::tls::Peer;
+use axum::extract::{FromRef, FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
@@ -24,7 +26,7 @@ use tenants::environment::Mode;
 use tenants::id::{ClientId, EnvironmentId};
 
 /// Tokens longer than this are refused unread.
-const LONGEST: usize = 4096;
+pub(crate) const LONGEST: usize = 4096;
 /// How many verified tokens are kept.
 const CACHED: u64 = 10_000;
 
@@ -58,6 +60,12 @@ impl Scopes {
     pub fn contains(&self, scope: &str) -> bool {
         self.0.iter().any(|held| &**held == scope)
     }
+
+    /// Those that are also in `others`.
+    #[must_use]
+    pub fn both(&self, others: &Self) -> Self {
+        Self(self.0.iter().filter(|scope| others.contains(scope)).cloned().collect())
+    }
 }
 
 impl From<String> for Scopes {
@@ -86,14 +94,38 @@ pub enum TokenError {
     #[error("the token is malformed")]
     Malformed,
     /// Signed by another algorithm, or not at all.
-    #[error("the token is not signed with HS256")]
+    #[error("the token is not signed with the one algorithm that is accepted")]
     Algorithm,
+    /// Not an access token (RFC 9068).
+    #[error("the token is not an access token")]
+    Type,
+    /// Signed by a key that is not ours.
+    #[error("the token names a key that is not ours")]
+    UnknownKey,
     /// Not signed by our key.
     #[error("the token's signature does not match")]
     Signature,
+    /// Of another issuer, or for another audience.
+    #[error("the token is not ours and for us")]
+    Audience,
     /// Its end has passed.
     #[error("the token has expired")]
     Expired,
+    /// Of a client that is not registered here.
+    #[error("the token is of a client that is not registered here")]
+    UnknownClient,
+    /// Its client was revoked, or all its tokens of that time were.
+    #[error("the token was revoked")]
+    Revoked,
+    /// It is not bound to what its client's tokens are bound to, or presented otherwise.
+    #[error("the token is not bound as it has to be, or not presented as what it is")]
+    Unbound,
+    /// It is bound to a key, and the request does not prove to have it.
+    #[error("the request does not prove to have the token's key: {0}")]
+    Proof(#[source] ProofError),
+    /// It is bound to another certificate than the connection's.
+    #[error("the token is bound to another certificate")]
+    Certificate,
     /// Its environment is not here, or not as it says.
     #[error("the token is of an environment that this cell does not have")]
     Elsewhere,
@@ -205,17 +237,38 @@ macro_rules! scopes {
     };
 }
 
-/// The bearer token of a request (RFC 6750 §2.1).
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request, and whether it came as `DPoP` (RFC 9449 §7.1) or as `Bearer` (RFC 6750 §2.1).
+fn bearer(headers: &HeaderMap) -> Option<(&str, bool)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    let dpop = scheme.eq_ignore_ascii_case("dpop");
+    (dpop || scheme.eq_ignore_ascii_case("bearer")).then(|| (token.trim(), dpop))
+}
+
+/// What a request presents, its token and what may prove that it is the caller's.
+fn presented(parts: &Parts) -> Option<Presented<'_>> {
+    let (token, dpop) = bearer(&parts.headers)?;
+    let mut proofs = parts.headers.get_all("dpop").iter();
+    let proof = match (proofs.next(), proofs.next()) {
+        (None, _) => Ok(None),
+        (Some(proof), None) => proof.to_str().map(Some).map_err(|_| ()),
+        (Some(_), Some(_)) => Err(()),
+    };
+    let peer = parts.extensions.get::<Peer>().and_then(|Peer(certificate)| certificate.as_ref());
+    let path = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |OriginalUri(uri)| uri).path();
+    let certificate = peer.map(|certificate| &**certificate);
+    Some(Presented { token, dpop, proof, certificate, method: parts.method.as_str(), path })
 }
 
 fn unauthenticated(error: TokenError) -> Problem {
     const ABSENT: HeaderValue = HeaderValue::from_static("Bearer");
     const INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
-    let challenge = if error == TokenError::Absent { ABSENT } else { INVALID };
+    const PROOF: HeaderValue = HeaderValue::from_static("DPoP error=\"invalid_dpop_proof\", algs=\"ES256\"");
+    let challenge = match error {
+        TokenError::Absent => ABSENT,
+        TokenError::Proof(_) => PROOF,
+        _ => INVALID,
+    };
     Problem::new(&codes::UNAUTHENTICATED).header(header::WWW_AUTHENTICATE, challenge).cause(error)
 }
 
@@ -230,9 +283,39 @@ pub struct Access(Arc<Checks>);
 
 #[derive(Debug)]
 struct Checks {
-    tokens: Tokens,
+    verifier: Verifier,
     clock: Clock,
     cell: Option<(Offsets, BTreeMap<EnvironmentId, Place>)>,
+}
+
+/// What verifies tokens.
+#[derive(Debug, Clone)]
+pub enum Verifier {
+    /// The static development key.
+    Development(Tokens),
+    /// An issuer of one's own.
+    Issuer(Issuer),
+}
+
+impl From<Tokens> for Verifier {
+    fn from(tokens: Tokens) -> Self {
+        Self::Development(tokens)
+    }
+}
+impl From<Issuer> for Verifier {
+    fn from(issuer: Issuer) -> Self {
+        Self::Issuer(issuer)
+    }
+}
+
+impl Verifier {
+    async fn claims(&self, presented: &Presented<'_>, now: DateTime<Utc>) -> Result<Arc<Claims>, TokenError> {
+        match self {
+            Self::Development(_) if presented.dpop => Err(TokenError::Unbound),
+            Self::Development(tokens) => tokens.verify(presented.token, now),
+            Self::Issuer(issuer) => issuer.caller(presented).await,
+        }
+    }
 }
 
 /// Where an environment is in its cell.
@@ -248,26 +331,32 @@ impl Access {
     /// Callers with these tokens; ends of tokens are judged by this clock, and environment time is the same one: so in
     /// the control plane, where no clock moves.
     #[must_use]
-    pub fn new(tokens: Tokens, clock: Clock) -> Self {
-        Self(Arc::new(Checks { tokens, clock, cell: None }))
+    pub fn new(verifier: impl Into<Verifier>, clock: Clock) -> Self {
+        Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: None }))
     }
 
     /// Like [`Access::new`], for these environments only and with their own clocks: so in a cell. A token that places
     /// its environment elsewhere is not accepted.
     #[must_use]
     pub fn of_cell(
-        tokens: Tokens,
+        verifier: impl Into<Verifier>,
         clock: Clock,
         offsets: Offsets,
         environments: BTreeMap<EnvironmentId, Place>,
     ) -> Self {
-        Self(Arc::new(Checks { tokens, clock, cell: Some((offsets, environments)) }))
+        Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: Some((offsets, environments)) }))
     }
 
-    /// The tokens, for who issues some.
+    /// The tokens of the development key, for who issues some.
+    ///
+    /// # Panics
+    /// An issuer verifies them.
     #[must_use]
     pub fn tokens(&self) -> &Tokens {
-        &self.0.tokens
+        match &self.0.verifier {
+            Verifier::Development(tokens) => tokens,
+            Verifier::Issuer(issuer) => panic!("tokens are those of {issuer:?}"),
+        }
     }
 }
 
@@ -315,9 +404,9 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let access = Access::from_ref(state);
-        let Checks { tokens, clock, cell } = &*access.0;
-        let token = bearer(&parts.headers).ok_or_else(|| unauthenticated(TokenError::Absent))?;
-        let claims = tokens.verify(token, clock.now()).map_err(unauthenticated)?;
+        let Checks { verifier, clock, cell } = &*access.0;
+        let presented = presented(parts).ok_or_else(|| unauthenticated(TokenError::Absent))?;
+        let claims = verifier.claims(&presented, clock.now()).await.map_err(unauthenticated)?;
         if let Some((_, environments)) = cell
             && environments.get(&claims.env) != Some(&Place { shard: claims.shard, mode: claims.mode })
         {

@@ -1,7 +1,7 @@
 //! The tables of an issuer.
 //!
 //! All of them lie on one shard, [`HOME`]: a credential does not say whose it is, and a revocation has to reach, in one
-//! transaction, whatever a client was given. Only `tambo_worker` may touch them.
+//! transaction, whatever a client was given. Only `tambo_worker` may touch them; the number of the newest change is everybody's.
 
 use crate::ctx::Scope;
 use crate::db::Role;
@@ -24,6 +24,7 @@ pub const MIGRATION: Migration = Migration::new("m0004_platform_oauth", || {
         Table::of_shard("oauth_issuer")
             .column(big_integer("version"))
             .key(&[])
+            .grant(Role::App, &[Privilege::Select])
             .grant(Role::Worker, &Privilege::ALL),
         Table::of_shard("oauth_client")
             .column(text("client_id"))

@@ -35,6 +35,9 @@ pub enum StoreError {
     /// A row cannot be sealed or opened.
     #[error("a row of the issuer cannot be read: {0}")]
     Key(#[from] KeyError),
+    /// A signing key cannot be made or read.
+    #[error(transparent)]
+    SigningKey(#[from] super::keys::BadKey),
     /// A revocation has to say of whom.
     #[error("a revocation needs a name")]
     Nameless,
@@ -141,11 +144,11 @@ fn field(table: &str, kind: &str, key: &str) -> String {
     format!("{table}.{kind}.{key}")
 }
 
-fn seal<T: Serialize>(keys: &Keys, field: &str, value: &T) -> Result<Vec<u8>> {
+pub(super) fn seal<T: Serialize>(keys: &Keys, field: &str, value: &T) -> Result<Vec<u8>> {
     Ok(keys.seal(&HOME, field, value)?.bytes().to_vec())
 }
 
-fn open<T: DeserializeOwned>(keys: &Keys, field: &str, bytes: Vec<u8>) -> Result<T> {
+pub(super) fn open<T: DeserializeOwned>(keys: &Keys, field: &str, bytes: Vec<u8>) -> Result<T> {
     Ok(keys.open(&HOME, field, &Sealed::from_bytes(bytes))?)
 }
 
@@ -177,7 +180,7 @@ pub async fn change(tx: &Tx) -> Result<i64, DbErr> {
     Ok(version)
 }
 
-fn of_client(id: &str) -> Select<client::Entity> {
+pub(super) fn of_client(id: &str) -> Select<client::Entity> {
     client::Entity::find()
         .filter(client::Column::ShardId.eq(HOME.shard))
         .filter(client::Column::ClientId.eq(id))

@@ -7,14 +7,20 @@ use std::time::SystemTime;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use oauth_as::authorization::{AuthorizationCodeRecord, AuthorizationCodeState};
-use oauth_as::client::{Client, ClientId};
+use oauth_as::client::{Client, ClientId as Name};
 use oauth_as::device::{DeviceGrant, DeviceGrantState};
 use oauth_as::store::{RevocationWindow, Storage, StorageError, WriteOutcome};
 use oauth_as::token::{IssuedToken, RefreshTokenRecord};
 use sea_orm::DbErr;
 
+use tenants::id::ClientId;
+
+use super::changes;
+use super::directory::{Registration, RegistrationError};
+use super::keys::{Kept, Rotation, SigningKey};
+use super::rows::{HOME, client};
 use super::store::{self, StoreError};
-use crate::db::{Db, retry};
+use crate::db::{Db, Tx, retry};
 use crate::keys::Keys;
 
 /// How long the row of a removed client stays, for replicas that were cut off.
@@ -62,8 +68,103 @@ macro_rules! unit {
     };
 }
 
+/// Clients and keys.
+impl Store {
+    /// Registers a client in the caller's transaction (of the worker), or changes it to be so; whether there was
+    /// anything to do. After the commit let the issuer [refresh](super::Issuer::refresh), or it knows within a second.
+    ///
+    /// # Errors
+    /// It cannot be registered so, or the database failed.
+    pub async fn ensure_client_in_tx(
+        &self,
+        tx: &Tx,
+        registration: &Registration,
+    ) -> Result<bool, RegistrationError> {
+        changes::ensure_client(tx, &self.keys, registration).await
+    }
+
+    /// [`Store::ensure_client_in_tx`] in a transaction of its own.
+    ///
+    /// # Errors
+    /// As that.
+    pub async fn ensure_client(&self, registration: &Registration) -> Result<bool, RegistrationError> {
+        retry(|| async {
+            let tx = self.db.begin_system().await?;
+            let changed = self.ensure_client_in_tx(&tx, registration).await?;
+            tx.commit().await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// Ends, in the caller's transaction (of the worker), every token that a client was given until `now`; whether
+    /// there is such a client. It can ask for new ones a second later.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn revoke_tokens_in_tx(
+        &self,
+        tx: &Tx,
+        id: ClientId,
+        now: DateTime<Utc>,
+    ) -> Result<bool, RegistrationError> {
+        changes::revoke_tokens(tx, &self.keys, id, now).await
+    }
+
+    /// Removes a client in the caller's transaction (of the worker), with every token that it was given; whether there
+    /// was one.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove_client_in_tx(
+        &self,
+        tx: &Tx,
+        id: ClientId,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        changes::remove_client(tx, id, now).await
+    }
+
+    /// A client as it is registered.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn registration(&self, id: ClientId) -> Result<Option<Registration>, StoreError> {
+        unit!(self.db, |tx| async { Ok::<_, StoreError>(changes::registration(&tx, id).await?) })
+    }
+
+    /// The number of the newest change.
+    pub(super) async fn version(&self) -> Result<i64, DbErr> {
+        let tx = self.db.begin_read(HOME).await?;
+        let version = changes::version(&tx).await?;
+        tx.commit().await?;
+        Ok(version)
+    }
+
+    /// The clients that changed after `after`, and all keys.
+    pub(super) async fn changes(
+        &self,
+        after: i64,
+    ) -> Result<(Vec<client::Model>, Vec<(Kept, Option<SigningKey>)>), StoreError> {
+        unit!(self.db, |tx| async {
+            let clients = changes::clients_after(&tx, after).await?;
+            Ok::<_, StoreError>((clients, changes::signing_keys(&tx, &self.keys).await?))
+        })
+    }
+
+    /// Does what is due with the keys.
+    pub(super) async fn rotate(
+        &self,
+        rotation: &Rotation,
+        now: DateTime<Utc>,
+        at_once: Option<TimeDelta>,
+    ) -> Result<bool, StoreError> {
+        unit!(self.db, |tx| changes::rotate(&tx, &self.keys, rotation, now, at_once))
+    }
+}
+
 impl Storage for Store {
-    async fn get_client(&self, client_id: &ClientId) -> Result<Option<Arc<Client>>, StorageError> {
+    async fn get_client(&self, client_id: &Name) -> Result<Option<Arc<Client>>, StorageError> {
         let found = unit!(self.db, |tx| store::get_client(&tx, &self.keys, client_id)).map_err(lost)?;
         Ok(found.map(Arc::new))
     }
@@ -84,11 +185,7 @@ impl Storage for Store {
         unit!(self.db, |tx| store::swap_client(&tx, &self.keys, expected, &updated)).map_err(lost)
     }
 
-    async fn delete_client(
-        &self,
-        client_id: &ClientId,
-        window: RevocationWindow,
-    ) -> Result<bool, StorageError> {
+    async fn delete_client(&self, client_id: &Name, window: RevocationWindow) -> Result<bool, StorageError> {
         unit!(self.db, |tx| store::delete_client(&tx, client_id, window)).map_err(lost)
     }
 

@@ -5,6 +5,7 @@
 //! `TEST_POSTGRES_URL` is set (the superuser's URL of a throw-away cluster), that one is used.
 
 pub mod http;
+pub mod oauth;
 mod shared;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -3,7 +3,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use axum::extract::FromRef;
-use ledger::Ledger;
+use ledger::{Ledger, system::has_books};
 use platform::{
     clock::Offsets,
     ctx::Clock,
@@ -18,8 +18,18 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    CellError, config::CellConfig, environments::Environments, migrations::migrations, payments, router,
+    CellError,
+    config::CellConfig,
+    environments::{Converger, Environments, Remains},
+    migrations::migrations,
+    parties, payments, router,
 };
+
+/// What stops the removal of an environment. Whatever else there is of one has to do with an account or a party.
+const REMAINS: &[Remains] = &[
+    Remains { name: "Ledger", look: |db, scope| Box::pin(async move { has_books(&db, scope).await }) },
+    Remains { name: "Parties", look: |db, scope| Box::pin(async move { parties::any(&db, scope).await }) },
+];
 
 /// The state of the router; slices take the parts they need.
 #[derive(Clone, FromRef)]
@@ -36,6 +46,8 @@ pub struct App {
     pub offsets: Offsets,
     /// The environments.
     pub environments: Environments,
+    /// What makes them what is wanted of them.
+    pub converger: Converger,
     /// The texts of problems, for answers that report problems of parts.
     pub catalogue: Arc<Catalogue>,
     /// The wall clock.
@@ -58,7 +70,15 @@ impl App {
         db.check_schema(migrations).await?;
         let ledger = Ledger::start(&db, config.cell.shards, &clock).await.map_err(StartError::from)?;
         let offsets = Offsets::new(db.clone(), clock.clone());
-        let environments = Environments::of(config);
+        let environments = Environments::of(config)?;
+        let converger = Converger {
+            db: db.clone(),
+            environments: environments.clone(),
+            migrations,
+            remains: REMAINS,
+            clock: clock.clone(),
+        };
+        converger.seed(&config.environments).await?;
         let tokens = tokens(&config.keys.token_file)?;
         let access = Access::of_cell(tokens, clock.clone(), offsets.clone(), environments.places());
         let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
@@ -66,8 +86,9 @@ impl App {
         let options = Options::new((0..config.cell.shards).collect());
         let mut work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
         payments::work::register(&mut work, db.clone(), ledger.clone(), clock.clone());
+        converger.clone().register(&mut work);
         let (waker, work) = (work.waker(), Arc::new(work));
-        Ok(Self { db, ledger, access, keys, offsets, environments, catalogue, clock, work, waker })
+        Ok(Self { db, ledger, access, keys, offsets, environments, converger, catalogue, clock, work, waker })
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a cell does without being asked: carries out work, ends holds whose time is over, forgets what is old.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use platform::{
     drain::Drain,
@@ -12,6 +12,11 @@ use crate::app::App;
 
 /// How long a hold may stand after its end, in the view of everybody who only reads; a capture is refused at once.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// How long a process may go on with what it knows of environments after another has changed them.
+const RELOAD_EVERY: Duration = Duration::from_secs(1);
+/// How long an environment whose work was lost, or cannot be done, is left alone.
+const CONVERGE_EVERY: Duration = Duration::from_secs(60);
 
 /// The tasks; they end when the drain begins.
 pub struct Background(JoinSet<()>);
@@ -47,9 +52,28 @@ pub fn start(app: &App, drain: &Drain) -> Background {
         let app = counting.clone();
         async move { upkeep::count(&app.db, shards(&app)).await }
     }));
+    let reloading = app.clone();
+    tasks.spawn(every(RELOAD_EVERY, drain.clone(), move || {
+        let app = reloading.clone();
+        async move {
+            if let Err(error) = app.environments.reload(&app.db).await {
+                tracing::warn!(%error, "environments could not be looked at; the next look goes on");
+            }
+        }
+    }));
+    let converging = app.clone();
+    tasks.spawn(every(CONVERGE_EVERY, drain.clone(), move || {
+        let app = converging.clone();
+        async move {
+            if let Err(error) = app.converger.sweep().await {
+                tracing::warn!(%error, "environments could not be looked at; the next look goes on");
+            }
+        }
+    }));
     Background(tasks)
 }
 
-fn shards(app: &App) -> BTreeSet<i32> {
-    app.environments.iter().map(|one| one.shard).collect()
+/// All of the cell: an environment may come into any of them.
+fn shards(app: &App) -> std::ops::Range<i32> {
+    0..app.environments.home().shards
 }

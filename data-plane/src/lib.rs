@@ -47,6 +47,9 @@ pub enum CellError {
     /// The database is not there, older, newer or not durable enough.
     #[error(transparent)]
     Database(#[from] StartError),
+    /// The environments of the configuration cannot be served.
+    #[error(transparent)]
+    Environments(#[from] environments::SeedError),
     /// The problem texts are incomplete: a mistake of this build.
     #[error(transparent)]
     Texts(#[from] platform::problem::CatalogueError),

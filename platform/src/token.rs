@@ -19,9 +19,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
 use ring::hmac;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use tenants::environment::Mode;
 use tenants::id::{ClientId, EnvironmentId};
 
@@ -37,10 +37,6 @@ pub struct Claims {
     pub sub: ClientId,
     /// The environment it may act in.
     pub env: EnvironmentId,
-    /// The environment's home shard.
-    pub shard: i32,
-    /// The environment's mode.
-    pub mode: Mode,
     /// What it may do.
     pub scope: Scopes,
     /// When the token ends, seconds since 1970.
@@ -126,7 +122,7 @@ pub enum TokenError {
     /// It is bound to another certificate than the connection's.
     #[error("the token is bound to another certificate")]
     Certificate,
-    /// Its environment is not here, or not as it says.
+    /// Its environment is not here, or not ready.
     #[error("the token is of an environment that this cell does not have")]
     Elsewhere,
 }
@@ -277,6 +273,9 @@ fn out_of_scope(scope: &'static str) -> Problem {
     Problem::new(&codes::INSUFFICIENT_SCOPE).header(header::WWW_AUTHENTICATE, CHALLENGE).arg("scope", scope)
 }
 
+/// Where all scopes of the control plane are: one shard, and clocks that do not move.
+const UNMOVED: Place = Place { shard: 0, mode: Mode::Live, suspended: false };
+
 /// What the check of a caller needs, part of a router's state by `FromRef`. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Access(Arc<Checks>);
@@ -285,7 +284,7 @@ pub struct Access(Arc<Checks>);
 struct Checks {
     verifier: Verifier,
     clock: Clock,
-    cell: Option<(Offsets, BTreeMap<EnvironmentId, Place>)>,
+    cell: Option<(Offsets, Places)>,
 }
 
 /// What verifies tokens.
@@ -325,6 +324,27 @@ pub struct Place {
     pub shard: i32,
     /// Its mode.
     pub mode: Mode,
+    /// Whether its tokens are refused for now.
+    pub suspended: bool,
+}
+
+/// Where the environments of a cell are that are made; the others have no place. Clones are the same one.
+///
+/// Cost of a look: a read lock that is held for one search, and taken for writing only when environments change.
+#[derive(Debug, Clone, Default)]
+pub struct Places(Arc<RwLock<HashMap<EnvironmentId, Place>>>);
+
+impl Places {
+    /// Where the environment is.
+    #[must_use]
+    pub fn get(&self, id: EnvironmentId) -> Option<Place> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+
+    /// These, and no others.
+    pub fn replace(&self, places: HashMap<EnvironmentId, Place>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
+    }
 }
 
 impl Access {
@@ -335,16 +355,11 @@ impl Access {
         Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: None }))
     }
 
-    /// Like [`Access::new`], for these environments only and with their own clocks: so in a cell. A token that places
-    /// its environment elsewhere is not accepted.
+    /// Like [`Access::new`], for these environments only and with their own clocks: so in a cell, which knows itself
+    /// where they are.
     #[must_use]
-    pub fn of_cell(
-        verifier: impl Into<Verifier>,
-        clock: Clock,
-        offsets: Offsets,
-        environments: BTreeMap<EnvironmentId, Place>,
-    ) -> Self {
-        Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: Some((offsets, environments)) }))
+    pub fn of_cell(verifier: impl Into<Verifier>, clock: Clock, offsets: Offsets, places: Places) -> Self {
+        Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: Some((offsets, places)) }))
     }
 
     /// The tokens of the development key, for who issues some.
@@ -389,6 +404,7 @@ impl<S: ScopeName> Guard for Authorized<S> {
         description.codes(&[
             &codes::UNAUTHENTICATED,
             &codes::INSUFFICIENT_SCOPE,
+            &codes::ENVIRONMENT_SUSPENDED,
             &codes::DATABASE_UNAVAILABLE,
             &codes::DATABASE_BUSY,
         ]);
@@ -407,23 +423,27 @@ where
         let Checks { verifier, clock, cell } = &*access.0;
         let presented = presented(parts).ok_or_else(|| unauthenticated(TokenError::Absent))?;
         let claims = verifier.claims(&presented, clock.now()).await.map_err(unauthenticated)?;
-        if let Some((_, environments)) = cell
-            && environments.get(&claims.env) != Some(&Place { shard: claims.shard, mode: claims.mode })
-        {
-            return Err(unauthenticated(TokenError::Elsewhere));
+        let place = match cell {
+            Some((_, places)) => {
+                places.get(claims.env).ok_or(TokenError::Elsewhere).map_err(unauthenticated)?
+            }
+            None => UNMOVED,
+        };
+        if place.suspended {
+            return Err(Problem::new(&codes::ENVIRONMENT_SUSPENDED));
         }
         if !claims.scope.contains(S::NAME) {
             return Err(out_of_scope(S::NAME));
         }
         let request_id =
             parts.extensions.get::<RequestId>().map_or_else(|| Arc::from("none"), |id| Arc::clone(&id.0));
-        let scope = Scope::new(claims.shard, claims.env.uuid());
+        let scope = Scope::new(place.shard, claims.env.uuid());
         let clock = match cell {
-            Some((offsets, _)) => offsets.clock(scope, claims.mode).await?,
+            Some((offsets, _)) => offsets.clock(scope, place.mode).await?,
             None => EnvironmentClock::new(clock.clone(), TimeDelta::zero()),
         };
         let actor = Actor::Client(claims.sub);
-        let ctx = Ctx { scope, mode: claims.mode, actor, request_id, clock };
+        let ctx = Ctx { scope, mode: place.mode, actor, request_id, clock };
         Ok(Self { ctx, claims, scope: PhantomData })
     }
 }
@@ -443,8 +463,6 @@ mod tests {
         Claims {
             sub: ClientId::from_uuid(Uuid::from_u128(1)),
             env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-            shard: 3,
-            mode: Mode::Sandbox,
             scope: "accounts:read transfers:write".to_owned().into(),
             exp: NOW + 60,
             jti: "j".to_owned(),
@@ -483,8 +501,9 @@ mod tests {
         let good = tokens.issue(&claims());
         let (signed, signature) = good.rsplit_once('.').unwrap();
         let (header, body) = signed.split_once('.').unwrap();
-        let other = URL_SAFE_NO_PAD
-            .encode(String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap().replace(":3", ":4"));
+        let other = URL_SAFE_NO_PAD.encode(
+            String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap().replace("\"j\"", "\"k\""),
+        );
         for (token, expected) in [
             (Tokens::new(&[8; 32]).issue(&claims()), TokenError::Signature),
             (format!("{header}.{other}.{signature}"), TokenError::Signature),

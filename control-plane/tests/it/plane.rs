@@ -20,10 +20,7 @@ use platform::{
     token::{Claims, Scopes},
 };
 use tempfile::TempDir;
-use tenants::{
-    environment::Mode,
-    id::{ClientId, EnvironmentId},
-};
+use tenants::id::{ClientId, EnvironmentId};
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
@@ -129,8 +126,6 @@ fn claims(organization: Uuid, scope: Scopes) -> Claims {
     Claims {
         sub: ClientId::from_uuid(Uuid::from_u128(7)),
         env: EnvironmentId::from_uuid(organization),
-        shard: PLATFORM.shard,
-        mode: Mode::Sandbox,
         scope,
         exp: i64::MAX,
         jti: "test".to_owned(),

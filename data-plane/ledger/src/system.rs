@@ -1,18 +1,25 @@
-//! What crosses environments: the checks of a shard's hash chain and totals, and the holds whose time is over.
+//! What crosses environments: the checks of a shard's hash chain and totals, the holds whose time is over, and whether
+//! an environment could post.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use platform::{ctx::Scope, db::Db};
+use platform::{ctx::Scope, db::Db, random};
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
-use tenants::id::{AccountId, TransferId};
+use tenants::{
+    id::{AccountId, Id, TransferId},
+    money::Currency,
+};
 use uuid::Uuid;
 
 use crate::{
     chain::{self, GENESIS, Hash},
     hold::HoldState,
-    store::sql::{TRANSFER, posted},
-    transfer::Kind,
+    store::{
+        Head, Store, StoreError, StoreTx,
+        sql::{SqlStore, TRANSFER, posted},
+    },
+    transfer::{Kind, Posted},
 };
 
 /// What a chain that holds consists of.
@@ -222,4 +229,99 @@ pub async fn due_holds(db: &Db, shard: i32, wall: DateTime<Utc>) -> Result<Vec<D
     }
     tx.rollback().await?;
     Ok(due.into_values().collect())
+}
+
+/// Why a canary did not come through.
+#[derive(Debug, thiserror::Error)]
+pub enum CanaryError {
+    /// The shard has no head row: no writer was ever started for it.
+    #[error("the shard does not exist")]
+    NoShard,
+    /// The store did not take the batch.
+    #[error("the store did not take the batch")]
+    Store(#[from] StoreError),
+}
+
+/// Writes a batch of one transfer there and one back in `scope`, as the writer would, and undoes it: that it could be
+/// written is the answer, and nothing of it stays in anybody's books. The shard's writer waits meanwhile.
+///
+/// # Errors
+/// Why a batch cannot be written.
+pub async fn canary(
+    db: &Db,
+    scope: Scope,
+    currency: Currency,
+    now: DateTime<Utc>,
+) -> Result<(), CanaryError> {
+    let mut tx = SqlStore(db.clone()).begin().await?;
+    let before = tx.lock_head(scope.shard).await?.ok_or(CanaryError::NoShard)?;
+    let seq = |number| before.seq.saturating_add(number);
+    let accounts = [AccountId::from_parts(now, random::bits()), AccountId::from_parts(now, random::bits())];
+    let [debit, credit] = accounts;
+    let rows: Vec<Arc<Posted>> = [(seq(1), debit, credit), (seq(2), credit, debit)]
+        .into_iter()
+        .map(|(seq, debit, credit)| Arc::new(posting(scope, currency, now, seq, debit, credit)))
+        .collect();
+    let keys: Vec<_> = rows.iter().map(|row| (scope.id, row.id)).collect();
+    tx.read(scope.shard, &keys, &[(scope.id, debit), (scope.id, credit)]).await?;
+    tx.insert_transfers(scope.shard, &rows).await?;
+    let batch = before.batch.saturating_add(1);
+    let hash = chain::hash(&before.hash, scope.shard, batch, rows.iter().map(Arc::as_ref));
+    let after = Head { batch, seq: seq(2), hash, booked_at: before.booked_at.max(now) };
+    tx.append_batch(scope.shard, before, after).await?;
+    Ok(tx.rollback().await?)
+}
+
+fn posting(
+    scope: Scope,
+    currency: Currency,
+    now: DateTime<Utc>,
+    seq: i64,
+    debit: AccountId,
+    credit: AccountId,
+) -> Posted {
+    Posted {
+        environment: scope.id,
+        id: TransferId::from_parts(now, random::bits()),
+        seq,
+        kind: Kind::Transfer,
+        debit,
+        credit,
+        amount: 1,
+        currency,
+        hold: None,
+        reverses: None,
+        chain: None,
+        imported: false,
+        debit_balance: 0,
+        credit_balance: 0,
+        effective_at: now,
+        booked_at: now,
+        content: [0; 16],
+        actor: "system:canary".into(),
+        client: None,
+        request_id: "canary".into(),
+        key: None,
+        reference: None,
+    }
+}
+
+/// Whether an environment has accounts or transfers, and with them books that the law wants kept.
+///
+/// # Errors
+/// As the database says.
+pub async fn has_books(db: &Db, scope: Scope) -> Result<bool, DbErr> {
+    let tx = db.begin_ledger().await?;
+    let rows =
+        |table: &str| format!("EXISTS (SELECT 1 FROM {table} WHERE shard_id = $1 AND environment_id = $2)");
+    let sql = format!("SELECT {} OR {} AS found", rows("ledger_account"), rows("ledger_transfer"));
+    let values: [Value; 2] = [scope.shard.into(), scope.id.into()];
+    let row =
+        tx.query_one_raw(Statement::from_sql_and_values(tx.get_database_backend(), sql, values)).await?;
+    let found = match row {
+        Some(row) => row.try_get_by("found")?,
+        None => false,
+    };
+    tx.rollback().await?;
+    Ok(found)
 }

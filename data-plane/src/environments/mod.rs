@@ -1,20 +1,38 @@
-//! The environments of this cell, and their clocks.
+//! The environments of this cell: what is wanted of them, what they are, and their clocks.
 //!
 //! **Promise.** Whoever asks for an environment gets the profile of its jurisdiction with it, so that nobody has to know
 //! which country it is. A sandbox's clock moves forward only, by its own tenant; a live one shows the wall clock.
+//!
+//! **Convergence.** What is wanted of an environment is a row, written by the cell's link ([`want_in_tx`]) or at start
+//! from the cell's configuration. The work [`CONVERGE`] reads the row, looks at what there is, does the first thing that
+//! is missing, and begins anew, until there is nothing missing. So it may break off anywhere, and run twice at once. An
+//! older generation never takes the place of a later one. While a ready environment is being changed it goes on serving.
+//!
+//! **Telling.** Every change that can be observed has a number, in the order of commits; [`Environments::news`] wakes who
+//! tells the control plane.
+//!
+//! **Cost.** A request looks at memory only. Each process looks at one number a second for what others have changed.
 
 pub mod http;
+mod model;
+mod store;
+mod system;
+mod work;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use chrono::{DateTime, Utc};
+use futures::future::BoxFuture;
 use platform::{
     clock::{self, ClockError, Offsets},
-    ctx::Ctx,
+    ctx::{Ctx, Scope},
     db::Db,
     idempotency::{Key, Outcome, begin_in_tx},
     problem::Problem,
-    token::Place,
+    token::{Place, Places},
 };
 use sea_orm::DbErr;
 use tenants::{
@@ -22,9 +40,17 @@ use tenants::{
     id::EnvironmentId,
     profile::{self, Profile},
 };
+use tokio::sync::watch;
 use uuid::Uuid;
 
+pub use self::{
+    model::Home,
+    store::MIGRATION,
+    system::{Counts, Wanted, counts, mark_reported_in_tx, observed_all, observed_since, want_in_tx},
+    work::{CONVERGE, Converger, Outcome as Converged, SeedError},
+};
 use crate::config::CellConfig;
+use model::Access;
 
 /// One environment.
 #[derive(Debug, Clone, Copy)]
@@ -39,45 +65,117 @@ pub struct Environment {
     pub profile: &'static Profile,
 }
 
-/// All of them. Clones are the same ones.
+/// All that are made and not being removed, as this process knows them. Clones are the same ones.
 #[derive(Debug, Clone)]
-pub struct Environments(Arc<BTreeMap<Uuid, Environment>>);
+pub struct Environments(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    home: Home,
+    known: RwLock<Arc<BTreeMap<Uuid, Environment>>>,
+    places: Places,
+    /// The number of the newest change that this process has seen.
+    news: watch::Sender<i64>,
+}
 
 impl Environments {
-    /// Those of a checked configuration.
+    /// Of a cell of this checked configuration; none before [`Environments::reload`].
+    ///
+    /// # Errors
+    /// There is no profile of this jurisdiction, which the check of the configuration excludes.
+    pub fn of(config: &CellConfig) -> Result<Self, SeedError> {
+        let section = &config.cell;
+        let profile = profile::profile(&section.jurisdiction).ok_or(SeedError::Jurisdiction)?;
+        let home = Home { shards: section.shards, mode: section.mode, profile };
+        let (known, places) = (RwLock::default(), Places::default());
+        Ok(Self(Arc::new(Shared { home, known, places, news: watch::Sender::new(-1) })))
+    }
+
+    /// What the cell itself is.
     #[must_use]
-    pub fn of(config: &CellConfig) -> Self {
-        let profile = profile::profile(&config.cell.jurisdiction);
-        let all = profile.into_iter().flat_map(|profile| {
-            config.environments.iter().map(move |section| {
-                let environment =
-                    Environment { id: section.id, shard: section.shard, mode: config.cell.mode, profile };
-                (section.id.uuid(), environment)
-            })
-        });
-        Self(Arc::new(all.collect()))
+    pub fn home(&self) -> &Home {
+        &self.0.home
+    }
+
+    /// The environment of this id.
+    #[must_use]
+    pub fn get(&self, id: Uuid) -> Option<Environment> {
+        self.all().get(&id).copied()
     }
 
     /// The environment that a caller's context is in.
     ///
     /// # Errors
-    /// An internal problem: tokens of other environments are refused before.
-    pub fn of_ctx(&self, ctx: &Ctx) -> Result<&Environment, Problem> {
-        self.0
-            .get(&ctx.scope.id)
+    /// An internal problem: tokens of other environments are refused before. One that was removed since answers so too.
+    pub fn of_ctx(&self, ctx: &Ctx) -> Result<Environment, Problem> {
+        self.get(ctx.scope.id)
             .ok_or_else(|| Problem::internal("a context of an environment that is not here"))
     }
 
     /// Where each one is, for the check of tokens.
     #[must_use]
-    pub fn places(&self) -> BTreeMap<EnvironmentId, Place> {
-        self.0.values().map(|one| (one.id, Place { shard: one.shard, mode: one.mode })).collect()
+    pub fn places(&self) -> Places {
+        self.0.places.clone()
     }
 
-    /// The ones there are, by id.
-    pub fn iter(&self) -> impl Iterator<Item = &Environment> {
-        self.0.values()
+    /// Wakes when environments have changed; the value is the number of the newest change that this process has seen.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<i64> {
+        self.0.news.subscribe()
     }
+
+    /// Reads what has changed, if anything has: after own changes, and once in a while for those of other processes.
+    ///
+    /// # Errors
+    /// The database's; what was known stays.
+    pub async fn reload(&self, db: &Db) -> Result<(), DbErr> {
+        // Of no environment: the rows are of the cell.
+        let tx = db.begin_read(Scope::new(0, Uuid::nil())).await?;
+        // The number first: what is read after it is not older.
+        let version = store::version(&tx).await?;
+        if version <= *self.0.news.borrow() {
+            return Ok(());
+        }
+        let rows = store::known(&tx).await?;
+        tx.commit().await?;
+        let mut known = BTreeMap::new();
+        let mut places = HashMap::new();
+        for row in rows {
+            let jurisdiction = row.jurisdiction.parse().ok();
+            let profile = jurisdiction.and_then(|id| profile::profile(&id));
+            let (Some(profile), Ok(mode)) = (profile, row.mode.parse::<Mode>()) else {
+                tracing::error!(environment = %row.id, "an environment of a kind that this build does not know");
+                continue;
+            };
+            let suspended = row.access == Access::Suspended;
+            known.insert(row.id.uuid(), Environment { id: row.id, shard: row.shard, mode, profile });
+            places.insert(row.id, Place { shard: row.shard, mode, suspended });
+        }
+        self.0.news.send_if_modified(|seen| {
+            // Another reload may have been quicker, with newer rows.
+            if version <= *seen {
+                return false;
+            }
+            *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
+            self.0.places.replace(places);
+            *seen = version;
+            true
+        });
+        Ok(())
+    }
+
+    fn all(&self) -> Arc<BTreeMap<Uuid, Environment>> {
+        Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Something that a slice keeps of environments, for who removes them.
+#[derive(Debug, Clone, Copy)]
+pub struct Remains {
+    /// What it is, as a stable word: `Ledger`.
+    pub name: &'static str,
+    /// Whether there is any in this scope.
+    pub look: fn(Db, Scope) -> BoxFuture<'static, Result<bool, DbErr>>,
 }
 
 /// Why a clock was not moved, or a request not made anew.

@@ -171,6 +171,17 @@ pub async fn get(db: &Db, keys: &Keys, scope: Scope, id: PartyId) -> Result<Part
     party.ok_or(Error::NotFound)
 }
 
+/// Whether an environment has parties.
+///
+/// # Errors
+/// The database's.
+pub async fn any(db: &Db, scope: Scope) -> Result<bool, DbErr> {
+    let tx = db.begin_read(scope).await?;
+    let any = store::any(&tx, scope).await?;
+    tx.commit().await?;
+    Ok(any)
+}
+
 /// Reads at most `limit` parties that satisfy `filter`, in the order of their ids.
 ///
 /// # Errors

@@ -392,6 +392,20 @@ pub async fn exists(tx: &Tx, scope: Scope, id: PartyId) -> Result<bool, DbErr> {
     Ok(found.is_some())
 }
 
+/// Whether there is any party; reads nothing personal.
+pub async fn any(tx: &Tx, scope: Scope) -> Result<bool, DbErr> {
+    let found = party::Entity::find()
+        .select_only()
+        .column(Column::Version)
+        .filter(Column::ShardId.eq(scope.shard))
+        .filter(Column::EnvironmentId.eq(scope.id))
+        .limit(1)
+        .into_tuple::<i64>()
+        .one(&**tx)
+        .await?;
+    Ok(found.is_some())
+}
+
 const fn person_text(person: Person) -> &'static str {
     match person {
         Person::Natural => "natural",

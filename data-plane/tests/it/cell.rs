@@ -17,10 +17,7 @@ use platform::{
     token::{Claims, Scopes},
 };
 use tempfile::TempDir;
-use tenants::{
-    environment::Mode,
-    id::{ClientId, EnvironmentId},
-};
+use tenants::id::{ClientId, EnvironmentId};
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
@@ -57,6 +54,19 @@ impl Cell {
     /// A cell on SQLite.
     pub async fn sqlite() -> Self {
         Self::on(TestDb::sqlite(migrations).await).await
+    }
+
+    /// A cell on PostgreSQL.
+    pub async fn postgres() -> Self {
+        Self::on(TestDb::postgres(migrations).await).await
+    }
+
+    /// Another process of the same cell.
+    pub async fn restarted(&self) -> App {
+        let file = self.kept.1.path().join("cell.toml");
+        let mut config: CellConfig = config::load(Some(&file), []).unwrap();
+        config.database = self.kept.0.config().clone();
+        App::start(&config, Clock::system()).await.unwrap()
     }
 
     async fn on(db: TestDb) -> Self {
@@ -111,15 +121,9 @@ impl Cell {
         self.issue(&claims(1, scopes.iter().copied().collect()))
     }
 
-    /// Tokens signed by the cell's key that place an environment where it is not.
-    pub fn misplaced_tokens(&self) -> [String; 3] {
-        let right = claims(1, scopes().into_iter().collect());
-        [
-            Claims { shard: 1, ..right.clone() },
-            Claims { mode: Mode::Live, ..right.clone() },
-            Claims { env: environment(99), ..right },
-        ]
-        .map(|claims| self.issue(&claims))
+    /// A token signed by the cell's key for an environment that it does not have.
+    pub fn misplaced_token(&self) -> String {
+        self.token_of(99)
     }
 
     fn issue(&self, claims: &Claims) -> String {
@@ -131,8 +135,6 @@ pub fn claims(number: u128, scope: Scopes) -> Claims {
     Claims {
         sub: ClientId::from_uuid(Uuid::from_u128(7)),
         env: environment(number),
-        shard: 0,
-        mode: Mode::Sandbox,
         scope,
         exp: i64::MAX,
         jti: "test".to_owned(),

@@ -5,6 +5,7 @@
 mod accounts;
 mod blocks;
 mod cell;
+mod convergence;
 mod coverage;
 mod document;
 mod environments;

@@ -253,8 +253,6 @@ fn claims(entry: &Entry, scopes: &Scopes, client: ClientId, exp: i64, jti: Strin
     Claims {
         sub: client,
         env: EnvironmentId::from_uuid(entry.scope.id),
-        shard: entry.scope.shard,
-        mode: entry.mode,
         scope: scopes.both(&entry.scopes),
         exp,
         jti,

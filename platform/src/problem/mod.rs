@@ -110,6 +110,8 @@ pub mod codes {
         UNAUTHENTICATED = 401 "unauthenticated";
         /// The token lacks the scope that the operation needs.
         INSUFFICIENT_SCOPE = 403 "insufficient_scope";
+        /// The token's environment answers nobody for now.
+        ENVIRONMENT_SUSPENDED = 403 "environment_suspended";
         /// A change needs `If-Match`.
         IF_MATCH_MISSING = 428 "if_match_missing";
         /// What is to be changed has another version than `If-Match` names.

@@ -15,7 +15,6 @@ use platform::token::{Access, Authorized, Claims, Tokens};
 use platform::{openapi, operation};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tenants::environment::Mode;
 use tenants::id::{AccountId, ClientId, EnvironmentId};
 use tokio::sync::Notify;
 use tower::ServiceExt;
@@ -127,8 +126,6 @@ impl Harness {
         self.app.access.tokens().issue(&Claims {
             sub: ClientId::from_uuid(Uuid::from_u128(1)),
             env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-            shard: 0,
-            mode: Mode::Sandbox,
             scope: scope.to_owned().into(),
             exp: i64::MAX,
             jti: "t".to_owned(),

@@ -15,7 +15,7 @@ use platform::migrations::migrations;
 use platform::operation;
 use platform::problem::{Catalogue, Language, Problem, codes};
 use platform::testing::TestDb;
-use platform::token::{Access, Authorized, Claims, Place, Tokens};
+use platform::token::{Access, Authorized, Claims, Place, Places, Tokens};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -195,13 +195,13 @@ async fn a_repeated_post_gets_the_first_answer_and_says_so_in_the_environments_t
     let token = tokens.issue(&Claims {
         sub: ClientId::from_uuid(Uuid::from_u128(1)),
         env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-        shard: 0,
-        mode: Mode::Sandbox,
         scope: ["things:write"].into_iter().collect(),
         exp: i64::MAX,
         jti: "t".to_owned(),
     });
-    let places = [(EnvironmentId::from_uuid(scope.id), Place { shard: 0, mode: Mode::Sandbox })].into();
+    let places = Places::default();
+    let place = Place { shard: 0, mode: Mode::Sandbox, suspended: false };
+    places.replace([(EnvironmentId::from_uuid(scope.id), place)].into());
     let app = App { access: Access::of_cell(tokens, clock, offsets, places), db: db.db().clone() };
     let router: axum::Router =
         OpenApiRouter::new().routes(operation!(thing_create)).with_state(app).split_for_parts().0;

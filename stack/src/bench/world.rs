@@ -186,8 +186,6 @@ impl World {
         Ok(tokens.issue(&Claims {
             sub: CLIENT,
             env: ENVIRONMENT,
-            shard: SCOPE.shard,
-            mode: Mode::Sandbox,
             scope: data_plane::router::scopes().into_iter().collect(),
             exp: Clock::system().now().timestamp() + 86_400,
             jti: "bench".to_owned(),

@@ -97,8 +97,6 @@ impl Site {
             // The same client each time: idempotency keys belong to a client.
             sub: ClientId::from_uuid(self.environment.id.uuid()),
             env: self.environment.id,
-            shard: self.environment.shard,
-            mode: self.config.cell.mode,
             scope: data_plane::router::scopes().into_iter().collect::<Scopes>(),
             exp,
             jti: "tambo".to_owned(),

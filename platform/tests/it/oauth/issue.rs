@@ -67,8 +67,6 @@ async fn a_token_says_who_its_client_is_and_nothing_else() {
         let expected = Claims {
             sub: client.id(),
             env: EnvironmentId::from_uuid(scope(7).id),
-            shard: 0,
-            mode: Mode::Sandbox,
             scope: SCOPES.into_iter().collect(),
             exp: now + 600,
             jti: jti.as_str().unwrap().to_owned(),

@@ -110,6 +110,11 @@ impl Store for SqlStore {
 }
 
 impl SqlTx {
+    /// Undoes all of it and waits until that is done.
+    pub(crate) async fn rollback(self) -> Result<(), StoreError> {
+        within(self.tx.rollback()).await?.map_err(before_commit)
+    }
+
     fn backend(&self) -> Backend {
         self.tx.backend()
     }

@@ -21,6 +21,7 @@ use crate::{
     CellError,
     config::CellConfig,
     environments::{Converger, Environments, Remains},
+    link::{Link, Pace},
     migrations::migrations,
     parties, payments, router,
 };
@@ -89,6 +90,15 @@ impl App {
         converger.clone().register(&mut work);
         let (waker, work) = (work.waker(), Arc::new(work));
         Ok(Self { db, ledger, access, keys, offsets, environments, converger, catalogue, clock, work, waker })
+    }
+}
+
+impl App {
+    /// The link to the control plane, if the cell is configured to have one; somebody has to run it.
+    #[must_use]
+    pub fn link(&self, config: &CellConfig, pace: Pace) -> Option<Link> {
+        let rows = (self.db.clone(), Arc::clone(&self.keys));
+        Link::of(config, rows, self.environments.clone(), (self.clock.clone(), Arc::clone(&self.waker)), pace)
     }
 }
 

@@ -11,7 +11,9 @@ use platform::{
     telemetry::TelemetryConfig,
 };
 use serde::Deserialize;
-use tenants::{environment::Mode, id::EnvironmentId, jurisdiction::JurisdictionId, profile};
+use tenants::{
+    environment::Mode, id::EnvironmentId, jurisdiction::JurisdictionId, profile, region::RegionCode,
+};
 
 /// A cell's configuration.
 #[derive(Debug, Clone, Deserialize)]
@@ -19,8 +21,11 @@ use tenants::{environment::Mode, id::EnvironmentId, jurisdiction::JurisdictionId
 pub struct CellConfig {
     /// What it is.
     pub cell: CellSection,
-    /// The environments that live in it.
+    /// The environments that live in it; none with a link, which says what they are.
     pub environments: Vec<EnvironmentSection>,
+    /// The link to the control plane; none of a cell that stands alone.
+    #[serde(default)]
+    pub link: Option<LinkSection>,
     /// Where its rows are.
     pub database: DatabaseConfig,
     /// Its keys.
@@ -61,6 +66,18 @@ pub struct EnvironmentSection {
     pub shard: i32,
 }
 
+/// The `[link]` table.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LinkSection {
+    /// The file of the join token; read while the cell has no identity, or was given another token.
+    pub join_token_file: PathBuf,
+    /// Where the cell stands.
+    pub region: RegionCode,
+    /// Where tenants reach it.
+    pub public_url: String,
+}
+
 /// The `[keys]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -78,7 +95,7 @@ impl Config for CellConfig {
     const DEFAULTS: &'static str = include_str!("../cell.default.toml");
 
     fn check(&self, faults: &mut Faults) {
-        let Self { cell, environments, http, telemetry, egress, .. } = self;
+        let Self { cell, environments, link, http, telemetry, egress, .. } = self;
         let named = (1..=63).contains(&cell.name.len())
             && cell
                 .name
@@ -109,6 +126,18 @@ impl Config for CellConfig {
                 seen.insert(environment.id),
                 &format!("environments.{index}.id"),
                 "stand there once",
+            );
+        }
+        if let Some(link) = link {
+            faults.unless(
+                environments.is_empty(),
+                "environments",
+                "be empty in a cell with a [link]: the control plane says which environments it has",
+            );
+            faults.unless(
+                link.public_url.starts_with("https://") || link.public_url.starts_with("http://"),
+                "link.public_url",
+                "be an http or https URL",
             );
         }
         http.check("http", faults);

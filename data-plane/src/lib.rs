@@ -10,6 +10,7 @@ pub mod app;
 pub mod background;
 pub mod config;
 pub mod environments;
+pub mod link;
 pub mod migrations;
 pub mod parties;
 pub mod payments;
@@ -24,9 +25,10 @@ use platform::{
     egress::{Egress, EgressError},
     telemetry::{Readiness, Telemetry, TelemetryError},
 };
+use tenants::id::CellId;
 use tokio::net::TcpListener;
 
-use crate::{app::App, config::CellConfig};
+use crate::{app::App, config::CellConfig, link::Pace};
 
 /// Why a cell did not start, or ended otherwise than by a drain. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,12 @@ pub enum CellError {
     /// Logs, traces or metrics cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The cell is not configured to have a link.
+    #[error("there is no [link] in the cell's configuration")]
+    NoLink,
+    /// The cell could not enrol.
+    #[error(transparent)]
+    Link(#[from] link::Error),
     /// A key file that cannot be read or holds no key, signals, or requests that were cut off at the drain's limit.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -78,6 +86,19 @@ pub fn main(
 ) -> Result<(), CellError> {
     let config = platform::config::load(file.as_deref(), variables)?;
     runtime()?.block_on(run(config, drain))
+}
+
+/// Enrols a cell with the join token of its configuration, and says which cell it is; a cell that serves does it by
+/// itself. Once enrolled it is not done again, until the file holds another token.
+///
+/// # Errors
+/// As [`CellError`] says.
+pub async fn enrol(config: CellConfig, clock: Clock) -> Result<CellId, CellError> {
+    let app = App::start(&config, clock).await?;
+    let link = app.link(&config, Pace::default()).ok_or(CellError::NoLink)?;
+    let enrolled = link.enrol().await;
+    app.db.close().await.map_err(StartError::from)?;
+    Ok(enrolled?)
 }
 
 /// The runtime that a cell serves on.
@@ -114,7 +135,13 @@ pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
         });
     let router = router::router(app.clone(), &config.http, readiness, telemetry.metrics())?;
     tracing::info!(cell = config.cell.name, %address, "the cell serves");
-    let served = drain::serve(listener, router, &drain, &config.drain).await;
+    let link = app.link(&config, Pace::default());
+    let linked = async {
+        if let Some(link) = &link {
+            link.run(&drain).await;
+        }
+    };
+    let (served, ()) = tokio::join!(drain::serve(listener, router, &drain, &config.drain), linked);
     background.ended().await;
     app.db.close().await.map_err(StartError::from)?;
     telemetry.shutdown();

@@ -419,6 +419,14 @@ fn at(at: DateTime<Utc>) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(at.timestamp()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+/// The certificate of a PEM text, as bytes.
+///
+/// # Errors
+/// There is none in it.
+pub fn der(pem: &str) -> Result<CertificateDer<'static>, PkiError> {
+    certificate(pem, "certificate")
+}
+
 /// The first certificate of a PEM text.
 fn certificate(pem: &str, what: &'static str) -> Result<CertificateDer<'static>, PkiError> {
     CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| PkiError::Malformed(what))

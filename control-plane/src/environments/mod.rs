@@ -20,7 +20,7 @@ use platform::{
 };
 use sea_orm::DbErr;
 use tenants::{
-    environment::{Desired, EnvironmentState},
+    environment::{Condition, Desired, EnvironmentState, observe},
     id::{EnvironmentId, OperationId, OrganizationId, TenantId},
     tenant,
 };
@@ -328,6 +328,28 @@ pub async fn converged_in_tx(
         updated_at: ctx.now(),
         ..after
     };
+    Environments::new(tx, ctx.scope).update(before, &after).await
+}
+
+/// Wants what is wanted in another generation, in the caller's transaction: the one after what the environment's cell
+/// knows, which this database does not. Nothing, if somebody changed the environment meanwhile.
+///
+/// # Errors
+/// The database's.
+pub async fn adopt_in_tx(
+    tx: &Tx,
+    ctx: &Ctx,
+    before: &Environment,
+    generation: i64,
+    seen: Condition,
+) -> Result<bool, DbErr> {
+    let mut after = Environment {
+        generation,
+        version: before.version.saturating_add(1),
+        updated_at: ctx.now(),
+        ..before.clone()
+    };
+    observe(&mut after.conditions, seen);
     Environments::new(tx, ctx.scope).update(before, &after).await
 }
 

@@ -119,6 +119,10 @@ impl Run<'_> {
                 self.write(&environment, after, operation.as_ref(), "begin", StepState::Done, None).await?;
                 Ok(None)
             }
+            Next::Adopt(generation) => {
+                self.adopt(&environment, generation).await?;
+                Ok(None)
+            }
             Next::Place => self.place(&environment, operation.as_ref()).await,
             Next::Publish => {
                 self.publish(&environment, operation.as_ref()).await?;
@@ -176,6 +180,22 @@ impl Run<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Wants what is wanted anew, in a generation that the cell does not know yet.
+    async fn adopt(&self, environment: &Environment, generation: i64) -> Result<(), Error> {
+        let (known, id) = (generation.saturating_sub(1), environment.id);
+        tracing::warn!(%id, known, ours = environment.generation, "a cell knows of later wishes than this database");
+        let detail =
+            format!("the cell knew generation {known}, and this database {}", environment.generation);
+        let seen = model::condition("Adopted", Status::True, "Restored", Some(detail), self.ctx.now());
+        db::retry(|| async {
+            let tx = self.db.begin(self.ctx.scope).await?;
+            environments::adopt_in_tx(&tx, self.ctx, environment, generation, seen.clone()).await?;
+            tx.commit().await?;
+            Ok(())
+        })
+        .await
     }
 
     /// Finds a cell, if the data may still lie where they shall.

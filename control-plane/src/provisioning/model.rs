@@ -11,6 +11,9 @@ use crate::environments::Environment;
 /// The next thing to do for an environment; one is done at a time, and looked at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Next {
+    /// The cell knows of later wishes than this database, which was restored from a backup: what is wanted here is wanted
+    /// anew, in the generation after them.
+    Adopt(i64),
     /// Say that its cell is being found, or that it is being removed.
     Enter(EnvironmentState),
     /// Find it a cell.
@@ -35,6 +38,10 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>) -
     let phase = current.map(|seen| seen.phase);
     match (environment.desired, environment.state) {
         (_, Removed) | (Desired::Unknown, _) => Next::Nothing,
+        _ if observed.is_some_and(|seen| is_ahead(environment, seen)) => {
+            let known = observed.and_then(|seen| i64::try_from(seen.generation).ok());
+            Next::Adopt(known.unwrap_or(environment.generation).saturating_add(1))
+        }
         (Desired::Removed, Removing) if environment.cell.is_none() => Next::Release,
         (Desired::Removed, Removing) => match phase {
             Some(Phase::Removed | Phase::Absent) => Next::Release,
@@ -61,6 +68,15 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>) -
             }
         }
     }
+}
+
+/// Whether a cell was told what this database does not know of: a later generation, or the same one with another wish.
+fn is_ahead(environment: &Environment, seen: &EnvironmentObserved) -> bool {
+    let Ok(generation) = i64::try_from(seen.generation) else { return false };
+    let other = seen.intent.as_ref().is_some_and(|intent| {
+        intent.phase != environment.desired || intent.profile_version != environment.profile_version
+    });
+    generation > environment.generation || (generation == environment.generation && other)
 }
 
 /// A condition of ours as it is seen now.
@@ -150,6 +166,9 @@ mod tests {
             (Still, Ready, true, Some(seen(2, Phase::Suspended)), Next::Arrive(Suspended)),
             (Present, Suspended, true, Some(seen(2, Phase::Ready)), Next::Arrive(Ready)),
             (Present, Ready, true, Some(seen(2, Phase::Ready)), Next::Arrive(Ready)),
+            (Present, Ready, true, Some(seen(5, Phase::Suspended)), Next::Adopt(6)),
+            (Gone, Removing, true, Some(seen(3, Phase::Ready)), Next::Adopt(4)),
+            (Gone, Removed, true, Some(seen(3, Phase::Ready)), Next::Nothing),
             (Gone, Pending, false, None, Next::Enter(Removing)),
             (Gone, Provisioning, true, Some(seen(1, Phase::Ready)), Next::Enter(Removing)),
             (Gone, Removing, false, None, Next::Release),
@@ -163,6 +182,24 @@ mod tests {
             let name = format!("{desired} {state} placed {placed} {observed:?}");
             assert_eq!(next(&environment, observed.as_ref()), expected, "{name}");
         }
+        let mut other = seen(2, Phase::Suspended);
+        let intent = tenants::contract::EnvironmentIntent {
+            id: other.id,
+            organization: other.organization,
+            tenant: other.tenant,
+            tenant_name: String::new(),
+            mode: Mode::Sandbox,
+            jurisdiction: "mx-cnbv".parse().unwrap(),
+            profile_version: other.profile_version.clone(),
+            phase: Still,
+            hold_until: None,
+            clock_offset_ms: 0,
+            clients: Vec::new(),
+            operation: None,
+        };
+        other.intent = Some(Box::new(intent));
+        assert_eq!(next(&environment(Still, Ready, true), Some(&other)), Next::Arrive(Suspended), "our wish");
+        assert_eq!(next(&environment(Present, Ready, true), Some(&other)), Next::Adopt(3), "another wish");
         let mut settled = environment(Present, Ready, true);
         settled.observed_generation = 2;
         assert_eq!(next(&settled, Some(&seen(2, Phase::Ready))), Next::Nothing);

@@ -5,4 +5,6 @@ mod bench;
 mod cells;
 mod demo;
 mod launch;
+mod link;
+mod planes;
 mod tidy;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod cell;
+mod commands;
 mod console;
 mod control_plane;
 mod demo;
@@ -37,6 +38,8 @@ enum Command {
     ControlPlane(control_plane::Args),
     /// Writes the OpenAPI documents of this build into `openapi/`
     Openapi(openapi::Args),
+    #[command(flatten)]
+    Remote(commands::Command),
     /// Runs one cell until its launcher goes away; `dev` and `demo` do this
     #[command(hide = true)]
     Cell(cell::Args),
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Command::ControlPlane(args) => control_plane::run(args).map_err(Into::into),
         Command::Openapi(args) => openapi::run(&args),
         Command::Cell(args) => cell::run(args).map_err(Into::into),
+        Command::Remote(command) => return commands::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

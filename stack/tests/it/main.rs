@@ -3,8 +3,11 @@
 
 mod bench;
 mod cells;
+mod client;
+mod commands;
 mod demo;
 mod launch;
 mod link;
+mod plane;
 mod planes;
 mod tidy;

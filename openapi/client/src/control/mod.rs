@@ -1,14 +1,20 @@
 //! The calls of the control plane. A test holds them against its document.
 
-mod wire;
+mod cells;
+mod environments;
+mod shared;
+mod tenants;
 
-use tenants::{
+use ::tenants::{
     environment::Mode,
     id::{CellId, EnvironmentId, OperationId, OrganizationId, ResidencyId, TenantId},
     region::RegionCode,
 };
 
-pub use wire::*;
+pub use self::tenants::*;
+pub use cells::*;
+pub use environments::*;
+pub use shared::*;
 
 use crate::call::{Page, Segment, operations};
 

@@ -1,28 +1,44 @@
-//! `tambo cell CONFIG`: one cell in this process. `demo` and `dev` start themselves with it once per cell.
-//!
-//! The launcher holds the other end of standard input. When it goes away, however it ends, the pipe closes and the cell
-//! drains: no cell outlives its launcher.
+//! `tambo cell …`: one cell in this process. `demo`, `dev` and `bench` start themselves with it.
 
-use std::{env, io, path::PathBuf, thread};
+use std::{env, path::PathBuf};
 
-use data_plane::CellError;
-use platform::drain::Drain;
+use data_plane::{CellError, config::CellConfig};
+use platform::ctx::Clock;
 
-/// What to run.
+use crate::{console::say, leash::Leash};
+
+/// What to do.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The cell's configuration
-    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
 }
 
-/// Runs the cell until it is drained.
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Serves until SIGTERM or SIGINT; every key of the configuration: data-plane/cell.default.toml
+    Serve {
+        /// The configuration; variables `TAMBO_…` override it
+        config: Option<PathBuf>,
+        #[command(flatten)]
+        leash: Leash,
+    },
+    /// Enrols with the join token that the configuration names; a cell that serves does it by itself
+    Enrol {
+        /// The configuration; variables `TAMBO_…` override it
+        config: Option<PathBuf>,
+    },
+}
+
+/// Does it.
 pub fn run(args: Args) -> Result<(), CellError> {
-    let drain = Drain::new();
-    let launcher_gone = drain.clone();
-    thread::spawn(move || {
-        // Nobody writes to it: it ends, or breaks, when the launcher is gone.
-        let _ended = io::copy(&mut io::stdin().lock(), &mut io::sink());
-        launcher_gone.begin();
-    });
-    data_plane::main(Some(args.config), env::vars(), drain)
+    match args.command {
+        Command::Serve { config, leash } => data_plane::main(config, env::vars(), leash.drain()),
+        Command::Enrol { config } => {
+            let config: CellConfig = platform::config::load(config.as_deref(), env::vars())?;
+            let id = data_plane::runtime()?.block_on(data_plane::enrol(config, Clock::system()))?;
+            say(format_args!("This is the cell {id}."));
+            Ok(())
+        }
+    }
 }

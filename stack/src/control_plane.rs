@@ -1,9 +1,8 @@
-//! `tambo control-plane …`: the control plane in this process.
+//! `tambo control-plane …`: the control plane in this process. `demo` and `dev` start themselves with it.
 
-use std::{env, path::PathBuf};
+use std::{env, error::Error, path::PathBuf};
 
-use control_plane::ControlPlaneError;
-use platform::drain::Drain;
+use crate::{console::say, launch::Plane, leash::Leash};
 
 /// What to do.
 #[derive(clap::Args)]
@@ -18,12 +17,26 @@ enum Command {
     Serve {
         /// The configuration; variables `TAMBO_…` override it
         config: Option<PathBuf>,
+        #[command(flatten)]
+        leash: Leash,
+    },
+    /// Makes in a folder what a control plane needs: a configuration, the authority of the cell link, an operator's token
+    Init {
+        /// The folder, made if it is not there; what is in it is kept
+        folder: PathBuf,
     },
 }
 
 /// Does it.
-pub fn run(args: Args) -> Result<(), ControlPlaneError> {
+pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
     match args.command {
-        Command::Serve { config } => control_plane::main(config, env::vars(), Drain::new()),
+        Command::Serve { config, leash } => Ok(control_plane::main(config, env::vars(), leash.drain())?),
+        Command::Init { folder } => {
+            let plane = Plane::prepare(&folder)?;
+            let folder = plane.folder().display();
+            say(format_args!("To serve:\n  cd '{folder}' && tambo control-plane serve {}", Plane::CONFIG));
+            say(plane.way_in()?);
+            Ok(())
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{error::Error, path::PathBuf};
 
 use crate::{
     console::say,
-    launch::{Stack, asked_to_stop, ways_in},
+    launch::{Stack, asked_to_stop},
 };
 
 /// Where.
@@ -15,7 +15,7 @@ pub struct Args {
     data: PathBuf,
 }
 
-/// Starts the cells, says how to reach them, and stays until Ctrl-C.
+/// Starts both planes, says how to reach them, and stays until Ctrl-C.
 pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     let stop = asked_to_stop()?;
     tokio::pin!(stop);
@@ -23,11 +23,19 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         started = Stack::start(&args.data) => started?,
         () = &mut stop => return Ok(()),
     };
-    say(ways_in(stack.sites())?);
-    say(format_args!("Ctrl-C stops them; the data stays in {}.", args.data.display()));
-    let died = tokio::select! {
-        died = stack.died() => Err(died.into()),
-        () = stop => Ok(()),
+    let died = match stack.ways_in().await {
+        Ok(text) => {
+            say(text);
+            say(format_args!(
+                "Who dies is started again. Ctrl-C stops everything; the data stays in {}.",
+                args.data.display()
+            ));
+            tokio::select! {
+                died = stack.died() => Err(died.into()),
+                () = stop => Ok(()),
+            }
+        }
+        Err(error) => Err(error.into()),
     };
     stack.stop().await;
     died

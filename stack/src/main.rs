@@ -8,6 +8,7 @@ mod control_plane;
 mod demo;
 mod dev;
 mod launch;
+mod leash;
 mod openapi;
 mod transport;
 
@@ -30,18 +31,17 @@ struct Cli {
 enum Command {
     /// Measures this build against baselines that run beside it
     Bench(bench::Args),
-    /// Shows one bank per country: imports customers, runs a payday, checks the books
+    /// Shows one bank per country, over two planes: declares them, imports customers, runs a payday, checks the books
     Demo(demo::Args),
-    /// Runs one cell per country on a data folder, and stays up
+    /// Runs a control plane and one cell per country on a data folder, and stays up
     Dev(dev::Args),
-    /// Runs the control plane
+    /// Serves as the control plane, or makes what one needs
     ControlPlane(control_plane::Args),
     /// Writes the OpenAPI documents of this build into `openapi/`
     Openapi(openapi::Args),
     #[command(flatten)]
     Remote(commands::Command),
-    /// Runs one cell until its launcher goes away; `dev` and `demo` do this
-    #[command(hide = true)]
+    /// Serves as one cell, or enrols it
     Cell(cell::Args),
 }
 
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => run(demo::run(args)),
         Command::Dev(args) => run(dev::run(args)),
-        Command::ControlPlane(args) => control_plane::run(args).map_err(Into::into),
+        Command::ControlPlane(args) => control_plane::run(args),
         Command::Openapi(args) => openapi::run(&args),
         Command::Cell(args) => cell::run(args).map_err(Into::into),
         Command::Remote(command) => return commands::run(command),

@@ -146,7 +146,7 @@ fn say(text: &str) {
 async fn prepare(args: &Args, bar: &ProgressBar) -> Result<Bench, Box<dyn Error>> {
     let world =
         World::make(args.folder.as_deref(), args.accounts, |text| bar.set_message(text.to_owned())).await?;
-    let mut cell = world.serve("cell", &["cell"])?;
+    let mut cell = world.serve("cell", &["cell", "serve", "--until-stdin-ends"])?;
     cell.ready("/readyz").await?;
     let mut bare = world.serve("bare", &["bench", "bare"])?;
     bare.ready("/ready").await?;

@@ -5,13 +5,15 @@ use std::{collections::HashMap, fs, path::Path};
 use client::{
     Client,
     cell::{self, Account, AccountClass, AccountNew, Imported, InternalAccountNew, Party},
+    control::{self, TenantState},
 };
 use futures::{StreamExt, TryStreamExt, stream};
-use tenants::id::AccountId;
+use tenants::id::{AccountId, EnvironmentId, TenantId};
 
 use super::{
     Args, DemoError,
     books::Books,
+    declare::Declared,
     people::{Line, People},
     progress::Bar,
     report::CellReport,
@@ -28,6 +30,9 @@ const SHOWN: usize = 10;
 /// One cell and what is done there.
 pub struct Bank<'a> {
     pub site: &'a Site,
+    pub tenant: TenantId,
+    pub environment: EnvironmentId,
+    pub operator: &'a Client<Http>,
     pub client: Client<Http>,
     pub people: People,
     pub bar: Bar,
@@ -41,11 +46,17 @@ pub struct Holder {
 }
 
 impl<'a> Bank<'a> {
-    /// Of this cell.
-    pub fn new(site: &'a Site, bar: Bar) -> Result<Self, DemoError> {
+    /// Of this tenant, in this cell.
+    pub fn new(
+        operator: &'a Client<Http>,
+        declared: &Declared,
+        site: &'a Site,
+        bar: Bar,
+    ) -> Result<Self, DemoError> {
         let people = People::of(site.jurisdiction())
             .ok_or_else(|| DemoError::NoPeople(site.jurisdiction().id.to_string()))?;
-        Ok(Self { site, client: site.client()?, people, bar })
+        let Declared { tenant, environment, .. } = *declared;
+        Ok(Self { site, tenant, environment, operator, client: site.client(environment)?, people, bar })
     }
 
     /// Everything, and what came of it.
@@ -57,7 +68,10 @@ impl<'a> Bank<'a> {
         self.bar.begin("books", 1);
         let books = Books::read(&self.client).await?;
         let trial_balance = books.check(&posted.ids, &mut faults);
-        self.site.ready().await?;
+        let state = self.operator.read(control::tenant_get(self.tenant)).await?.state;
+        if state != TenantState::Active {
+            faults.push(format!("the tenant is {state}"));
+        }
         if let Some(folder) = &args.export {
             books.export(&folder.join(self.site.name()))?;
         }
@@ -68,6 +82,7 @@ impl<'a> Bank<'a> {
         self.bar.finish();
         Ok(CellReport {
             jurisdiction: self.site.jurisdiction(),
+            state,
             cell: self.site.name().to_owned(),
             customers: imported.imported + imported.unchanged,
             rejected: imported.rejected,

@@ -1,11 +1,14 @@
 //! `tambo demo`: three banks in a minute.
 //!
-//! One cell per compliance profile, each a process of its own; everything that happens there goes through the public
-//! API. A second run on the same folder finds everything there: parties and accounts by their `external_id`, transfers
-//! by ids that are derived from environment, size and number. It imports and posts nothing, and says the same figures.
+//! A control plane and one cell per compliance profile, each a process of its own; everything that happens there goes
+//! through their APIs. First an operator declares a tenant per country and follows its environment until it is ready;
+//! then each bank imports customers and runs a payday in its cell. A second run on the same folder finds everything
+//! there: tenants, parties and accounts by their `external_id`, transfers by ids that are derived from environment, size
+//! and number. It declares, imports and posts nothing, and says the same figures.
 
 mod bank;
 mod books;
+mod declare;
 mod payday;
 mod people;
 mod posting;
@@ -13,18 +16,24 @@ mod progress;
 mod report;
 
 use std::{
+    collections::HashMap,
     error::Error,
     io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use tenants::id::TransferId;
+use client::control::Operation;
+use tenants::{
+    example::EXAMPLES,
+    id::{CellId, EnvironmentId, TenantId, TransferId},
+};
 
 use crate::{
     console::say,
-    launch::{LaunchError, Site, Stack, asked_to_stop, ways_in},
+    launch::{LaunchError, Plane, Site, Stack, asked_to_stop},
 };
 use bank::Bank;
+use declare::{Declared, declare};
 use progress::Progress;
 use report::CellReport;
 
@@ -54,7 +63,7 @@ pub struct Args {
 /// Why the demo does not get through. Each text says what to do, or where to look.
 #[derive(Debug, thiserror::Error)]
 pub enum DemoError {
-    /// The cells do not run.
+    /// The stack does not run.
     #[error(transparent)]
     Launch(#[from] LaunchError),
     /// A request has no good answer.
@@ -71,6 +80,18 @@ pub enum DemoError {
     /// A profile that the demo has no names for.
     #[error("no customers can be made up for {0}: add it to stack/src/demo/people.toml")]
     NoPeople(String),
+    /// An example is not a declaration of a sandbox.
+    #[error("a declaration in tenants/examples: {0}")]
+    Declaration(String),
+    /// What was asked of the control plane has not come to be.
+    #[error("{} of {} is {}{}", .0.kind, .0.subject_id, .0.state, why(.0))]
+    Operation(Box<Operation>),
+    /// A tenant is not what it is to be.
+    #[error("the environment of {0} is ready, and the tenant is not active; look at `tambo tenants get {0}`")]
+    NotActive(TenantId),
+    /// An environment that no cell of this folder has.
+    #[error("{0} is in no cell of this folder")]
+    Elsewhere(EnvironmentId),
     /// An imported customer is not in the list of parties.
     #[error("the customer {0} was imported and is not listed")]
     NoParty(String),
@@ -106,20 +127,20 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
         started = Stack::start(&folder) => started?,
         () = &mut stop => return Err(DemoError::Stopped.into()),
     };
-    let sites: Vec<_> = stack.sites().cloned().collect();
     let done = async {
+        let (plane, found) = (stack.plane().clone(), stack.places());
         let shown = tokio::select! {
-            shown = show(&args, &folder, &sites) => shown,
+            shown = show(&args, &folder, &plane, &found) => shown,
             died = stack.died() => Err(died.into()),
             () = &mut stop => Err(DemoError::Stopped),
         };
         if matches!(shown, Err(DemoError::Api(_))) {
-            // A cell does not say why it cannot write; its folder does.
-            sites.iter().try_for_each(Site::check_writable)?;
+            // A process does not say why it cannot write; its folder does.
+            stack.check_writable()?;
         }
         shown?;
         if args.keep {
-            say(ways_in(sites.iter())?);
+            say(stack.ways_in().await?);
             say("Ctrl-C ends it.");
             tokio::select! {
                 died = stack.died() => return Err(died.into()),
@@ -133,11 +154,22 @@ pub async fn run(args: Args) -> Result<(), Box<dyn Error>> {
     Ok(done?)
 }
 
-/// Runs the banks side by side, and prints what came of it.
-async fn show(args: &Args, folder: &Path, sites: &[Site]) -> Result<(), DemoError> {
+/// Declares the tenants, runs their banks side by side, and prints what came of it.
+async fn show(
+    args: &Args,
+    folder: &Path,
+    plane: &Plane,
+    places: &HashMap<CellId, Site>,
+) -> Result<(), DemoError> {
     let progress = Progress::new();
-    let banks =
-        sites.iter().map(|site| Bank::new(site, progress.bar(site.name()))).collect::<Result<Vec<_>, _>>()?;
+    let client = plane.client()?;
+    let declared = EXAMPLES.map(|text| declare(&client, text, &progress));
+    let declared: Vec<Declared> = futures::future::try_join_all(declared).await?;
+    let bank = |one: &Declared| {
+        let site = places.get(&one.cell).ok_or(DemoError::Elsewhere(one.environment))?;
+        Bank::new(&client, one, site, progress.bar(site.name()))
+    };
+    let banks = declared.iter().map(bank).collect::<Result<Vec<_>, _>>()?;
     let reports = futures::future::try_join_all(banks.iter().map(|bank| bank.run(args, folder))).await;
     progress.end();
     let reports = reports?;
@@ -153,6 +185,12 @@ async fn show(args: &Args, folder: &Path, sites: &[Site]) -> Result<(), DemoErro
     }
     let faults: Vec<String> = reports.iter().flat_map(faults).collect();
     if faults.is_empty() { Ok(()) } else { Err(DemoError::Figures(faults.join("\n"))) }
+}
+
+/// Why an operation has ended so.
+fn why(operation: &Operation) -> String {
+    let reason = operation.reason.as_ref();
+    reason.map_or_else(String::new, |why| format!(": {}", why.detail.as_deref().unwrap_or(&why.code)))
 }
 
 fn faults(report: &CellReport) -> impl Iterator<Item = String> {

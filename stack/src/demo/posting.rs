@@ -47,7 +47,7 @@ impl Bank<'_> {
         // Paydays of other sizes have other transfers, and so other ids.
         let named = |what: &str, number: usize| {
             let step = format!("payday of {count} by {}: {what} {number}", holders.len());
-            let derived = ledger::transfer::derived_id(self.site.environment().uuid(), &step);
+            let derived = ledger::transfer::derived_id(self.environment.uuid(), &step);
             // Of another version: those of derived ids are not for callers to choose.
             TransferId::from_uuid(uuid::Builder::from_random_bytes(derived.uuid().into_bytes()).into_uuid())
         };

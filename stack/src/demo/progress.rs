@@ -1,4 +1,4 @@
-//! What people see while it runs, on standard error: a bar per cell at a terminal, else a line per step.
+//! What people see while it runs, on standard error: a bar per tenant and per cell at a terminal, else lines.
 
 use std::fmt;
 
@@ -8,6 +8,12 @@ use crate::console;
 
 /// All bars.
 pub struct Progress(MultiProgress);
+
+/// One operation's line.
+pub struct Steps {
+    all: MultiProgress,
+    bar: ProgressBar,
+}
 
 /// One cell's bar.
 #[derive(Clone)]
@@ -34,10 +40,32 @@ impl Progress {
         Bar { all: self.0.clone(), bar: self.0.add(bar) }
     }
 
+    /// The steps of one operation for `whom`.
+    pub fn steps(&self, whom: &str) -> Steps {
+        let bar = ProgressBar::no_length().with_style(style("{prefix:12} {msg:14} {elapsed:>4}"));
+        let bar = bar.with_prefix(whom.to_owned()).with_message("declaring");
+        Steps { all: self.0.clone(), bar: self.0.add(bar) }
+    }
+
     /// Takes the bars away.
     pub fn end(&self) {
         // Nothing depends on the picture.
         let _cleared = self.0.clear();
+    }
+}
+
+impl Steps {
+    /// It has come to this.
+    pub fn at(&self, step: &str) {
+        self.bar.set_message(step.to_owned());
+        self.bar.tick();
+    }
+
+    /// It has ended like this.
+    pub fn done(&self, end: &str) {
+        let text = format!("{}: {end} after {:.1} s", self.bar.prefix(), self.bar.elapsed().as_secs_f64());
+        self.bar.finish_and_clear();
+        say(&self.all, &text);
     }
 }
 

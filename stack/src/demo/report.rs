@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use client::control::TenantState;
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -43,6 +44,8 @@ impl Times {
 pub struct CellReport {
     /// Whose law it is under.
     pub jurisdiction: &'static Jurisdiction,
+    /// Where the control plane says that its tenant is.
+    pub state: TenantState,
     /// Its name.
     pub cell: String,
     /// Customers there are, of the file.
@@ -67,12 +70,6 @@ pub struct CellReport {
     pub faults: Vec<String>,
 }
 
-impl CellReport {
-    fn status(&self) -> &'static str {
-        if self.faults.is_empty() { "active" } else { "failed" }
-    }
-}
-
 #[derive(Serialize)]
 struct Object<'a> {
     tenants: Vec<TenantObject<'a>>,
@@ -94,11 +91,11 @@ struct CellObject<'a> {
     trial_balance: i128,
 }
 
-/// One line of JSON. A failed tenant is one whose cell is not ready or whose figures do not hold.
+/// One line of JSON. The status of a tenant is the control plane's.
 pub fn json(reports: &[CellReport]) -> serde_json::Result<String> {
     let tenants = reports.iter();
-    let tenants =
-        tenants.map(|one| TenantObject { country: one.jurisdiction.country.code(), status: one.status() });
+    let tenants = tenants
+        .map(|one| TenantObject { country: one.jurisdiction.country.code(), status: one.state.as_str() });
     let cells = reports.iter().map(|one| CellObject {
         cell: &one.cell,
         transfers: one.transfers,
@@ -135,7 +132,7 @@ pub fn table(reports: &[CellReport]) -> String {
             digits(one.times.ms(0.5)),
             digits(one.times.ms(0.99)),
             one.trial_balance.to_string(),
-            one.status().to_owned(),
+            one.state.to_string(),
         ]);
     }
     for column in table.column_iter_mut() {
@@ -208,6 +205,7 @@ mod tests {
     fn the_table_fits_a_narrow_terminal() {
         let reports = tenants::profile::all().iter().map(|profile| CellReport {
             jurisdiction: &profile.jurisdiction,
+            state: TenantState::Active,
             cell: "mx-1".to_owned(),
             customers: 10_000,
             rejected: 100,

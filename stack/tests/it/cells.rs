@@ -1,6 +1,7 @@
 //! The program, run as people run it.
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::{BufRead, BufReader, Read},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -9,6 +10,9 @@ use std::{
     time::Duration,
 };
 
+use platform::db::{DatabaseConfig, Db};
+use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tambo");
@@ -39,7 +43,7 @@ pub fn refused(command: &mut Command) -> String {
     said
 }
 
-/// A data folder whose cells were started once.
+/// A data folder whose stack was started once.
 pub fn used_folder() -> TempDir {
     let folder = TempDir::new().unwrap();
     let running = Running::start(tambo().args(["dev", "--data"]).arg(folder.path()));
@@ -53,14 +57,65 @@ pub fn home(folder: &Path, cell: &str) -> PathBuf {
     folder.join("cells").join(cell)
 }
 
+/// The folder of the control plane.
+pub fn plane_home(folder: &Path) -> PathBuf {
+    folder.join("control-plane")
+}
+
+fn address(file: &Path, section: &str, key: &str) -> SocketAddr {
+    let config: toml::Table = fs::read_to_string(file).unwrap().parse().unwrap();
+    config[section][key].as_str().unwrap().parse().unwrap()
+}
+
 /// Where each cell of a folder listens.
+pub fn cell_addresses(folder: &Path) -> Vec<SocketAddr> {
+    let cells = ["mx-1", "co-1", "br-1"].map(|cell| home(folder, cell).join("cell.toml"));
+    cells.iter().map(|file| address(file, "cell", "listen")).collect()
+}
+
+/// Where the control plane of a folder listens for callers.
+pub fn plane_address(folder: &Path) -> SocketAddr {
+    address(&plane_home(folder).join("control-plane.toml"), "control_plane", "listen")
+}
+
+/// Where the processes of a folder listen.
 pub fn addresses(folder: &Path) -> Vec<SocketAddr> {
-    let addresses = ["mx-1", "co-1", "br-1"].map(|cell| {
-        let text = fs::read_to_string(home(folder, cell).join("cell.toml")).unwrap();
-        let config: toml::Table = text.parse().unwrap();
-        config["cell"]["listen"].as_str().unwrap().parse().unwrap()
-    });
-    addresses.to_vec()
+    let links = address(&plane_home(folder).join("control-plane.toml"), "control_plane", "link_listen");
+    let mut addresses = cell_addresses(folder);
+    addresses.extend([plane_address(folder), links]);
+    addresses
+}
+
+/// Asks the control plane of a folder, as an operator does.
+pub fn operate(folder: &Path, words: &[&str]) -> Value {
+    let url = format!("http://{}", plane_address(folder));
+    let token = plane_home(folder).join("operator.token");
+    let mut command = tambo();
+    command.args(words).args(["--json", "--url", &url, "--token-file"]).arg(token);
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    assert!(status.success(), "{words:?}: {}", String::from_utf8_lossy(&stderr));
+    serde_json::from_slice(&stdout).unwrap()
+}
+
+/// What a query finds in a database file, column by column as texts.
+pub async fn query(file: &Path, sql: &str, columns: usize) -> Vec<Vec<String>> {
+    let db = Db::connect(&DatabaseConfig::new(format!("sqlite://{}", file.display()))).await.unwrap();
+    let rows = db.app().query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+    let texts = |row: &QueryResult| (0..columns).map(|at| row.try_get_by_index(at).unwrap()).collect();
+    let rows = rows.iter().map(texts).collect();
+    db.close().await.unwrap();
+    rows
+}
+
+/// How many rows each table of a database file has.
+pub async fn rows(file: &Path) -> BTreeMap<String, String> {
+    let tables = query(file, "SELECT name FROM sqlite_master WHERE type = 'table'", 1).await.concat();
+    let counts: Vec<String> = tables
+        .iter()
+        .map(|table| format!("SELECT '{table}', CAST(count(*) AS TEXT) FROM \"{table}\""))
+        .collect();
+    let counts = query(file, &counts.join(" UNION ALL "), 2).await;
+    counts.into_iter().map(|row| (row[0].clone(), row[1].clone())).collect()
 }
 
 /// A program that stays up.
@@ -80,12 +135,22 @@ impl Running {
     }
 
     /// Reads until a line has this text; everything so far.
-    fn hear(&mut self, text: &str) -> String {
+    pub fn hear(&mut self, text: &str) -> String {
         let mut heard = String::new();
         while !heard.contains(text) {
             assert_ne!(self.said.read_line(&mut heard).unwrap(), 0, "it ended and said:\n{heard}");
         }
         heard
+    }
+
+    /// Kills the process that it runs in this folder.
+    pub fn kill(&self, folder: &Path) {
+        let folder = folder.canonicalize().unwrap();
+        let here = |process: &PathBuf| fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == folder);
+        let mut found = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(here);
+        let process = found.next().unwrap();
+        let pid = process.file_name().unwrap().to_str().unwrap();
+        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
     }
 
     pub fn ask_to_stop(&self, signal: &str) {

@@ -1,26 +1,26 @@
 //! The demo, small.
 
 use std::{
-    collections::BTreeMap,
     path::Path,
     process::{Command, Output},
 };
 
-use platform::db::{DatabaseConfig, Db};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::cells::{Running, addresses, home, is_free, refused, tambo, tambo_with_files_up_to};
+use super::cells::{
+    Running, addresses, home, is_free, plane_home, query, refused, rows, tambo, tambo_with_files_up_to,
+};
 
 const CELLS: [&str; 3] = ["mx-1", "co-1", "br-1"];
 
 fn small(command: Command, folder: &Path) -> Command {
-    of(300, command, folder)
+    of(100, 300, command, folder)
 }
 
-fn of(transfers: u32, mut command: Command, folder: &Path) -> Command {
-    command.args(["demo", "--json", "--customers", "100", "--transfers", &transfers.to_string(), "--data"]);
+fn of(customers: u32, transfers: u32, mut command: Command, folder: &Path) -> Command {
+    command.args(["demo", "--json", "--customers", &customers.to_string()]);
+    command.args(["--transfers", &transfers.to_string(), "--data"]);
     command.arg(folder);
     command
 }
@@ -47,23 +47,6 @@ fn run_of(transfers: u32, command: &mut Command) -> Value {
     object
 }
 
-/// How many rows each table of a cell has.
-async fn rows(folder: &Path, cell: &str) -> BTreeMap<String, i64> {
-    let file = home(folder, cell).join("cell.db");
-    let db = Db::connect(&DatabaseConfig::new(format!("sqlite://{}", file.display()))).await.unwrap();
-    let query = async |sql: String| {
-        db.app().query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap()
-    };
-    let mut counts = BTreeMap::new();
-    for row in query("SELECT name FROM sqlite_master WHERE type = 'table'".to_owned()).await {
-        let table: String = row.try_get_by_index(0).unwrap();
-        let count = query(format!("SELECT count(*) FROM \"{table}\"")).await;
-        counts.insert(table, count[0].try_get_by_index(0).unwrap());
-    }
-    db.close().await.unwrap();
-    counts
-}
-
 /// The program beside this file: every balance anew from the transfers.
 fn recompute(folder: &Path) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/recompute.py");
@@ -80,18 +63,32 @@ async fn a_second_run_changes_nothing() {
     let (folder, export) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     run(small(tambo(), folder.path()).arg("--export").arg(export.path()));
     recompute(export.path());
+    let plane = plane_home(folder.path()).join("control-plane.db");
+    let databases = CELLS.map(|cell| home(folder.path(), cell).join("cell.db"));
     let mut before = Vec::new();
-    for cell in CELLS {
-        before.push(rows(folder.path(), cell).await);
+    let mut there = Vec::new();
+    for database in &databases {
+        before.push(rows(database).await);
+        there.extend(query(database, "SELECT hex(id), phase FROM environment", 2).await);
     }
     // 99 of 100 lines are good, 4 of them companies; the settlement account; 4 deposits.
-    assert!(before.iter().all(|rows| rows["party"] == 99 && rows["account"] == 100), "{before:?}");
-    assert!(before.iter().all(|rows| rows["ledger_transfer"] == 304), "{before:?}");
+    assert!(before.iter().all(|rows| rows["party"] == "99" && rows["account"] == "100"), "{before:?}");
+    assert!(before.iter().all(|rows| rows["ledger_transfer"] == "304"), "{before:?}");
+    // What the control plane says of environments is what the cells say.
+    let mut declared =
+        query(&plane, "SELECT hex(id), state FROM environment WHERE cell_id IS NOT NULL", 2).await;
+    declared.sort();
+    there.sort();
+    assert_eq!((&declared, declared.len()), (&there, 3));
+    let states = query(&plane, "SELECT state FROM tenant", 1).await.concat();
+    assert_eq!(states, ["active", "active", "active"]);
+    let planned = rows(&plane).await;
 
     run(&mut small(tambo(), folder.path()));
-    for (cell, before) in CELLS.into_iter().zip(before) {
-        assert_eq!(rows(folder.path(), cell).await, before, "{cell}");
+    for (database, before) in databases.iter().zip(before) {
+        assert_eq!(rows(database).await, before, "{}", database.display());
     }
+    assert_eq!(rows(&plane).await, planned);
 }
 
 #[test]
@@ -123,10 +120,12 @@ fn it_stays_up_until_it_is_stopped() {
 #[test]
 fn it_goes_on_after_a_full_disk() {
     let folder = TempDir::new().unwrap();
+    // So that the control plane has next to nothing to write afterwards: its database would be full before a cell's.
+    run_of(1, &mut of(50, 1, tambo(), folder.path()));
     let said = refused(&mut small(tambo_with_files_up_to(2_000), folder.path()));
     assert!(said.contains("POST /v1/accounts: 507 storage_full"), "{said}");
     run(&mut small(tambo(), folder.path()));
-    let said = refused(&mut of(3_000, tambo_with_files_up_to(2_000), folder.path()));
+    let said = refused(&mut of(100, 3_000, tambo_with_files_up_to(2_000), folder.path()));
     assert!(said.contains("POST /v1/transfers: 507 storage_full"), "{said}");
-    run_of(3_000, &mut of(3_000, tambo(), folder.path()));
+    run_of(3_000, &mut of(100, 3_000, tambo(), folder.path()));
 }

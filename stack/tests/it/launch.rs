@@ -1,21 +1,35 @@
-//! Starting and stopping cells, and what their user is told when they do not start.
+//! Starting and stopping both planes, and what their user is told when they do not start.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, path::Path};
 
 use platform::db::{DatabaseConfig, Db};
+use platform::{
+    ctx::Clock,
+    egress::{Egress, EgressConfig},
+    random,
+};
 use sea_orm::ConnectionTrait;
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tenants::id::{Id, TransferId};
 
-use super::cells::{
-    Running, addresses, connect, home, is_free, refused, tambo, tambo_with_files_up_to, used_folder,
-    wait_for_end,
+use super::{
+    cells::{
+        Running, addresses, connect, home, is_free, operate, plane_address, plane_home, refused, rows, tambo,
+        tambo_with_files_up_to, used_folder, wait_for_end,
+    },
+    planes::until,
 };
 
+fn dev(folder: &Path) -> Running {
+    Running::start(tambo().args(["dev", "--data"]).arg(folder))
+}
+
 #[test]
-fn cells_end_when_they_are_asked_to() {
+fn both_planes_end_when_they_are_asked_to() {
     let folder = TempDir::new().unwrap();
     for signal in ["INT", "TERM"] {
-        let running = Running::start(tambo().args(["dev", "--data"]).arg(folder.path()));
+        let running = dev(folder.path());
         let addresses = addresses(folder.path());
         assert!(addresses.iter().all(|address| !is_free(address)));
         running.ask_to_stop(signal);
@@ -25,9 +39,9 @@ fn cells_end_when_they_are_asked_to() {
 }
 
 #[test]
-fn cells_end_with_a_launcher_that_was_killed() {
+fn both_planes_end_with_a_launcher_that_was_killed() {
     let folder = TempDir::new().unwrap();
-    let running = Running::start(tambo().args(["dev", "--data"]).arg(folder.path()));
+    let running = dev(folder.path());
     let connections: Vec<_> = addresses(folder.path()).iter().map(connect).collect();
     running.ask_to_stop("KILL");
     assert_eq!(running.end(), -1);
@@ -38,12 +52,13 @@ fn cells_end_with_a_launcher_that_was_killed() {
 fn a_token_is_for_its_owner_alone() {
     use std::os::unix::fs::PermissionsExt;
     let folder = TempDir::new().unwrap();
-    let running = Running::start(tambo().args(["dev", "--data"]).arg(folder.path()));
-    for cell in ["mx-1", "co-1", "br-1"] {
-        let token = home(folder.path(), cell).join("token");
-        assert_eq!(fs::metadata(&token).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_to_string(&token).unwrap().split('.').count(), 3);
+    let running = dev(folder.path());
+    let operators = plane_home(folder.path()).join("operator.token");
+    let joins = ["mx-1", "co-1", "br-1"].map(|cell| home(folder.path(), cell).join("join.token"));
+    for token in joins.iter().chain([&operators]) {
+        assert_eq!(fs::metadata(token).unwrap().permissions().mode() & 0o777, 0o600);
     }
+    assert_eq!(fs::read_to_string(&operators).unwrap().split('.').count(), 3);
     running.ask_to_stop("INT");
     assert_eq!(running.end(), 0);
 }
@@ -102,4 +117,113 @@ fn a_disk_that_is_full_at_the_start_is_named() {
     let folder = TempDir::new().unwrap();
     let said = refused(tambo_with_files_up_to(64).args(["dev", "--data"]).arg(folder.path()));
     assert!(said.contains("cannot write to") && said.contains("make room"), "{said}");
+}
+
+/// The control plane's view of the cells: their ids, and when each was heard of last.
+fn cells(folder: &Path) -> Vec<(String, String)> {
+    let cells = operate(folder, &["cells", "list"]);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    cells.as_array().unwrap().iter().map(|cell| (text(&cell["id"]), text(&cell["seen_at"]))).collect()
+}
+
+#[tokio::test]
+async fn a_cell_that_was_killed_comes_back_as_the_same_one_and_a_second_start_makes_nothing_twice() {
+    let folder = TempDir::new().unwrap();
+    let database = plane_home(folder.path()).join("control-plane.db");
+    let mut running = dev(folder.path());
+    let (before, made) = (cells(folder.path()), rows(&database).await);
+    for (table, count) in [("region", "3"), ("cell", "3"), ("join_token", "3"), ("link_certificate", "3")] {
+        assert_eq!(made[table], count, "{table}");
+    }
+    let at = before.iter().position(|(id, _)| *id == cell_of(folder.path(), "mx-1")).unwrap();
+    running.kill(&home(folder.path(), "mx-1"));
+    let said = running.hear("started again");
+    assert!(said.contains("the cell mx-1 has ended (signal: 9"), "{said}");
+    until("the cell is heard of again", async || cells(folder.path())[at].1 > before[at].1).await;
+    running.ask_to_stop("INT");
+    assert_eq!(running.end(), 0);
+
+    let running = dev(folder.path());
+    let ids = |cells: &[(String, String)]| cells.iter().map(|cell| cell.0.clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&cells(folder.path())), ids(&before));
+    assert_eq!(rows(&database).await, made);
+    running.ask_to_stop("INT");
+    assert_eq!(running.end(), 0);
+}
+
+/// The id that the control plane knows a cell by.
+fn cell_of(folder: &Path, name: &str) -> String {
+    let cells = operate(folder, &["cells", "list", "--name", name]);
+    cells[0]["id"].as_str().unwrap().to_owned()
+}
+
+/// A request to a cell with the token that was left for people.
+async fn ask(folder: &Path, cell: &str, what: &str, body: Option<Value>) -> (u16, Value) {
+    let config: toml::Table =
+        fs::read_to_string(home(folder, cell).join("cell.toml")).unwrap().parse().unwrap();
+    let url = format!("http://{}{what}", config["cell"]["listen"].as_str().unwrap());
+    let allow = vec!["127.0.0.1:*".to_owned()];
+    let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
+    let request = match &body {
+        Some(body) => egress.post(&url).unwrap().json(body),
+        None => egress.get(&url).unwrap(),
+    };
+    let token = fs::read_to_string(home(folder, cell).join("token")).unwrap();
+    let key = format!("{:032x}", random::bits());
+    let answer = Egress::send(request.bearer_auth(token).header("idempotency-key", key)).await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn cells_take_payments_without_the_control_plane_which_comes_back_and_converges() {
+    let folder = TempDir::new().unwrap();
+    let mut demo = tambo();
+    demo.args(["demo", "--json", "--customers", "50", "--transfers", "1", "--data"]).arg(folder.path());
+    assert!(demo.output().unwrap().status.success());
+    let mut running = dev(folder.path());
+    let seen = cells(folder.path());
+
+    // Without its configuration it cannot come back yet.
+    let file = plane_home(folder.path()).join("control-plane.toml");
+    let (url, aside) = (plane_address(folder.path()), file.with_extension("aside"));
+    fs::rename(&file, &aside).unwrap();
+    running.kill(&plane_home(folder.path()));
+    let said = running.hear("started again");
+    assert!(said.contains("the control plane has ended (signal: 9"), "{said}");
+    assert!(is_free(&url));
+    for cell in ["mx-1", "co-1", "br-1"] {
+        let (_, accounts) = ask(folder.path(), cell, "/v1/accounts?limit=3", None).await;
+        let accounts = accounts["data"].as_array().unwrap();
+        let by_external = |settlement: bool| {
+            accounts.iter().find(|one| (one["external_id"] == "settlement") == settlement).unwrap()
+        };
+        let currency = &accounts[0]["currency"];
+        let payment = json!({
+            "id": TransferId::from_parts(Clock::system().now(), random::bits()),
+            "type": "deposit",
+            "debit_account_id": by_external(true)["id"],
+            "credit_account_id": by_external(false)["id"],
+            "amount": {"amount": 100, "currency": currency},
+        });
+        let (status, answer) = ask(folder.path(), cell, "/v1/transfers", Some(payment)).await;
+        assert_eq!(status, 201, "{cell}: {answer}");
+    }
+    assert!(is_free(&url), "all that was without a control plane");
+    fs::rename(&aside, &file).unwrap();
+    until("the control plane is back", async || !is_free(&url)).await;
+    until("it has heard of every cell", async || {
+        cells(folder.path()).iter().zip(&seen).all(|(now, before)| now.1 > before.1)
+    })
+    .await;
+
+    // What is wanted now comes to be.
+    let region = |one: &&Value| one["region"] == "mx-central-1";
+    let environments = operate(folder.path(), &["environments", "list"]);
+    let id = environments.as_array().unwrap().iter().find(region).unwrap()["id"].as_str().unwrap();
+    let operation = operate(folder.path(), &["environments", "suspend", id, "--follow"]);
+    assert_eq!(operation["state"], "succeeded", "{operation}");
+    let (status, refused) = ask(folder.path(), "mx-1", "/v1/environment", None).await;
+    assert_eq!((status, &refused["code"]), (403, &json!("environment_suspended")), "{refused}");
+    running.ask_to_stop("INT");
+    assert_eq!(running.end(), 0);
 }

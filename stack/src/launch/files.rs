@@ -1,0 +1,36 @@
+//! Files that are there whole or not at all.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use super::LaunchError;
+
+/// What has to fit where a process can go on; SQLite writes less at a time.
+const PROBE_BYTES: usize = 128 * 1024;
+
+/// A file that is there is whole.
+pub fn write_whole(file: &Path, text: &str) -> io::Result<()> {
+    let part = file.with_extension("part");
+    fs::write(&part, text)?;
+    fs::rename(&part, file)
+}
+
+/// Writes what only the owner may read.
+pub fn write_secret(file: &Path, text: &str) -> Result<(), LaunchError> {
+    let mut options = fs::OpenOptions::new();
+    let open = options.write(true).create(true).truncate(true).mode(0o600).open(file);
+    open.and_then(|mut open| open.write_all(text.as_bytes()))
+        .map_err(|error| LaunchError::Folder { path: file.to_owned(), error })
+}
+
+/// Finds out whether a folder takes more than a page or two, by trying.
+pub fn check_writable(folder: &Path) -> Result<(), LaunchError> {
+    let file = folder.join("probe");
+    let written = fs::write(&file, [0; PROBE_BYTES]);
+    let removed = fs::remove_file(&file);
+    written.and(removed).map_err(|error| LaunchError::Folder { path: folder.to_owned(), error })
+}

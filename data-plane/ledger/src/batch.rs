@@ -8,7 +8,7 @@ use crate::{
     chain::{self, Hash},
     outcome::Outcome,
     rules::{AccountKey, Book, Call, Known, TransferKey},
-    store::{Found, Head, Store, StoreError, StoreTx},
+    store::{Found, Head, StoreError, StoreTx},
     transfer::Subject,
 };
 
@@ -65,24 +65,22 @@ impl From<StoreError> for Failure {
     }
 }
 
-/// Begins a transaction right behind the batches that `under_way` names once it has begun; if none, under the guard.
-pub(crate) async fn begin<S: Store>(
-    store: &S,
-    shard: i32,
-    under_way: impl FnOnce() -> Vec<Arc<Written>>,
-) -> Result<Begun<S::Tx>, StoreError> {
-    let mut tx = store.begin().await?;
-    let before = under_way();
-    if let Some(newest) = before.last() {
-        return Ok(Begun { tx, head: newest.head, before });
+impl<T: StoreTx> Begun<T> {
+    /// Under the guard: nobody else writes the shard until the transaction ends.
+    pub(crate) async fn under_guard(mut tx: T, shard: i32) -> Result<Self, StoreError> {
+        match tx.lock_head(shard).await? {
+            Some(head) => Ok(Begun { tx, head, before: Vec::new() }),
+            None => Err(StoreError::Failed(format!("shard {shard} has no head row").into())),
+        }
     }
-    match tx.lock_head(shard).await? {
-        Some(head) => Ok(Begun { tx, head, before }),
-        None => Err(StoreError::Failed(format!("shard {shard} has no head row").into())),
+
+    /// Right behind `newest`, the last of these; to be written once it has ended.
+    pub(crate) fn behind(tx: T, newest: &Written, before: Vec<Arc<Written>>) -> Self {
+        Begun { tx, head: newest.head, before }
     }
 }
 
-/// Reads and decides. `clock` is the wall clock.
+/// Reads, decides, and prepares what is to be written. `clock` is the wall clock.
 ///
 /// # Errors
 /// As the store says. Behind another batch also if there is nothing to post: then nothing in the database would say that
@@ -106,6 +104,7 @@ pub(crate) async fn decide<T: StoreTx>(
         None if !before.is_empty() => return Err(StoreError::Retry("the batch before has not ended".into())),
         None => Head { booked_at: wall, ..head },
     };
+    stage(&mut tx, shard, &book, after.booked_at).await?;
     Ok(Decided {
         tx,
         head,
@@ -115,25 +114,17 @@ pub(crate) async fn decide<T: StoreTx>(
     })
 }
 
-/// Writes what has changed, and makes it durable once `written` has seen to it that the next batch may be written.
-pub(crate) async fn write<T: StoreTx>(
-    decided: Decided<T>,
-    shard: i32,
-    written: impl FnOnce(),
-) -> Result<Vec<Vec<Outcome>>, Failure> {
-    let Decided { mut tx, head, under_guard, outcomes, written: after } = decided;
-    let (book, after) = (&after.book, after.head);
-    if book.posted().is_empty() && book.kept().is_empty() {
+/// Writes what was prepared and makes it durable. Fails unless the batch before is there and nothing came between.
+pub(crate) async fn write<T: StoreTx>(decided: Decided<T>, shard: i32) -> Result<Vec<Vec<Outcome>>, Failure> {
+    let Decided { mut tx, head, outcomes, written, .. } = decided;
+    let after = written.head;
+    let size = u32::try_from(written.book.posted().len()).unwrap_or(u32::MAX);
+    if size > 0 {
+        tx.append_batch(shard, head, after).await?;
+        metrics::histogram!("ledger_batch_size").record(f64::from(size));
+    } else if written.book.kept().is_empty() {
         return Ok(outcomes);
     }
-    // The guard is had once the batch before has ended.
-    if !under_guard && tx.lock_head(shard).await? != Some(head) {
-        return Err(StoreError::Retry("the batch before was not committed".into()).into());
-    }
-    write_rows(&mut tx, shard, book, head, after).await?;
-    written();
-    let size = u32::try_from(book.posted().len()).unwrap_or(u32::MAX);
-    metrics::histogram!("ledger_batch_size").record(f64::from(size));
     match tx.commit().await {
         Ok(()) => Ok(outcomes),
         Err(error @ StoreError::Unknown(_)) if size > 0 => {
@@ -235,16 +226,15 @@ fn enter(book: &mut Book, before: &[Arc<Written>], mut found: Found) {
     }
 }
 
-/// Writes what changed: from `head` to `after`, which are one if only refusals are kept.
-async fn write_rows<T: StoreTx>(
+/// Prepares all that changes but the head.
+async fn stage<T: StoreTx>(
     tx: &mut T,
     shard: i32,
     book: &Book,
-    head: Head,
-    after: Head,
+    booked_at: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     if !book.kept().is_empty() {
-        tx.insert_rejections(shard, book.kept(), after.booked_at).await?;
+        tx.insert_rejections(shard, book.kept(), booked_at).await?;
     }
     if book.posted().is_empty() {
         return Ok(());
@@ -266,5 +256,5 @@ async fn write_rows<T: StoreTx>(
     if !limits.is_empty() {
         tx.update_limits(shard, &limits).await?;
     }
-    tx.append_batch(shard, head, after).await
+    Ok(())
 }

@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
     MAX_BATCH,
-    batch::{self, Decided, Failure, Sent, Written},
+    batch::{self, Begun, Decided, Failure, Sent, Written},
     outcome::Outcome,
     rules::Call,
     store::{Store, StoreError},
@@ -90,9 +90,10 @@ impl Queue {
 
 /// Writes one shard until every sender of `commands` is gone. `clock` is the wall clock.
 ///
-/// Three take turns, so that everybody has work: while one's batch is written the next is read and decided on top of it,
-/// and the one before waits for the disk. Batches are written one after the other. That nothing but the batch before
-/// stands between is part of what is written; where it is not so, the batch is done again under the guard.
+/// Three take turns, so that the database is never left waiting: while one's batch is written the next is read, decided on
+/// top of it and prepared, and the callers of the one before are answered. Batches are written one after the other. That
+/// nothing but the batch before stands between is part of what is written; where it is not so, the batch is done again
+/// under the guard.
 pub async fn run<S: Store>(
     store: Arc<S>,
     shard: i32,
@@ -107,40 +108,45 @@ pub async fn run<S: Store>(
         loop {
             let mut queue = queue.lock().await;
             let Some(first) = queue.first().await else { return };
-            let mut age = 0;
-            let behind = || {
-                let (batches, now) = under_way.get();
+            let (mut mine, mut age) = (None, 0);
+            let begun = async {
+                let tx = store.begin().await?;
+                let (before, now) = under_way.get();
                 age = now;
-                batches
+                let Some(newest) = before.last().cloned() else {
+                    // Who waits for the guard must not be waited for by who has it.
+                    mine = Some(pen.lock().await);
+                    return Begun::under_guard(tx, shard).await;
+                };
+                Ok(Begun::behind(tx, &newest, before))
             };
-            let begun = batch::begin(store, shard, behind).await;
+            let begun = begun.await;
             let (calls, replies) = queue.batch(first);
             let decided = match begun {
                 Ok(begun) => batch::decide(begun, shard, &calls, clock()).await,
                 Err(error) => Err(error),
             };
-            // Who has the guard must not wait for who waits for the guard.
-            let pen = match &decided {
-                Ok(decided) if !decided.under_guard => Some(pen.lock().await),
-                _ => None,
+            let pen = match mine {
+                Some(pen) => pen,
+                None => pen.lock().await,
             };
             let entered = decided.ok().filter(|decided| under_way.enter(decided, age));
             drop(queue);
             let done = match entered {
                 Some(decided) => {
-                    let (mine, under_guard) = (decided.written.clone(), decided.under_guard);
-                    let done = batch::write(decided, shard, || drop(pen)).await;
-                    under_way.leave(&mine, done.is_ok());
+                    let (written, under_guard) = (decided.written.clone(), decided.under_guard);
+                    let done = batch::write(decided, shard).await;
+                    under_way.leave(&written, done.is_ok());
                     // What rested on others and was not sent says nothing about the store.
                     done.map_err(|failure| {
                         Some(failure).filter(|failure| under_guard || failure.sent.is_some())
                     })
                 }
-                None => {
-                    drop(pen);
-                    Err(None)
-                }
+                None => Err(None),
             };
+            drop(pen);
+            // The next batch is sent before this one's callers, who may be hundreds, are woken.
+            tokio::task::yield_now().await;
             reply(
                 replies,
                 match done {
@@ -150,7 +156,7 @@ pub async fn run<S: Store>(
             );
         }
     };
-    // One batch is read and decided, one written, one committed and answered.
+    // One batch is read and decided, one written and committed, one answered.
     tokio::join!(turns(), turns(), turns());
 }
 
@@ -269,8 +275,8 @@ async fn attempt_once<S: Store>(
     calls: &[Call],
     clock: DateTime<Utc>,
 ) -> Result<Vec<Vec<Outcome>>, Failure> {
-    let begun = batch::begin(store, shard, Vec::new).await?;
-    batch::write(batch::decide(begun, shard, calls, clock).await?, shard, || ()).await
+    let begun = Begun::under_guard(store.begin().await?, shard).await?;
+    batch::write(batch::decide(begun, shard, calls, clock).await?, shard).await
 }
 
 fn report(shard: i32, attempt: u32, error: &StoreError) {

@@ -82,9 +82,12 @@ pub struct Found {
 
 /// One batch's transaction. Keys are environment and id, sorted.
 ///
-/// Only the head row is locked by reading. Whoever has it is alone in writing transfers, totals, holds and usage. What others write (an account's state, its limits) is compared with
-/// what was read when the row is written, and a difference is [`StoreError::Retry`]. So a transfer and a closure that
-/// overlap come out in one order or the other.
+/// Only the head row is locked by reading. Whoever has it is alone in writing transfers, totals, holds and usage. What
+/// others write (an account's state, its limits) is compared with what was read when the row is written, and a difference
+/// is [`StoreError::Retry`]. So a transfer and a closure that overlap come out in one order or the other.
+///
+/// What is inserted and updated waits, if several may write at once, for [`append_batch`](StoreTx::append_batch): before
+/// it no row is touched, so that no other transaction is kept waiting.
 pub trait StoreTx: Send {
     /// Takes the shard's head row and holds it until the transaction ends: one writer at a time. `None` if the shard
     /// does not exist.
@@ -162,7 +165,8 @@ pub trait StoreTx: Send {
         at: DateTime<Utc>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Appends the batch row and moves the head; fails unless it is `before`.
+    /// Moves the head, appends the batch row and writes all that waits; fails unless the head is `before` and all rows are
+    /// as they were read.
     fn append_batch(
         &mut self,
         shard: i32,

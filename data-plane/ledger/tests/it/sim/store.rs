@@ -70,8 +70,18 @@ pub struct SimTx {
     store: SimStore,
     number: u64,
     written: Rows,
+    /// What waits for the batch row.
+    staged: Staged,
     /// A unique key was written twice; the database would have said so at the statement.
     dead: bool,
+}
+
+#[derive(Default)]
+struct Staged {
+    transfers: Vec<Arc<Posted>>,
+    holds: Vec<Hold>,
+    accounts: Vec<(Uuid, Account)>,
+    limits: Vec<(Uuid, Limit)>,
 }
 
 fn lost(what: &str) -> StoreError {
@@ -146,6 +156,46 @@ impl SimTx {
     }
 }
 
+impl SimTx {
+    async fn write_staged(&mut self) -> Result<(), StoreError> {
+        let Staged { transfers, holds, accounts, limits } = std::mem::take(&mut self.staged);
+        self.statement().await?;
+        for row in transfers {
+            let key = (row.environment, row.id);
+            let taken = self.store.with(|committed| committed.transfers.contains_key(&key));
+            if taken || self.written.transfers.insert(key, row).is_some() {
+                self.dead = true;
+                return Err(StoreError::Failed("duplicate key".into()));
+            }
+        }
+        self.statement().await?;
+        self.written.holds.extend(holds.into_iter().map(|row| ((row.environment, row.id), row)));
+        self.statement().await?;
+        for (environment, row) in accounts {
+            let key = (environment, row.id);
+            self.lock(Lock::Account(key)).await;
+            // An update writes totals only: state and limits are another transaction's columns.
+            let before = self.store.with(|committed| committed.accounts.get(&key).cloned());
+            if before.map(|before| (before.state, before.limited)) != Some((row.state, row.limited)) {
+                self.dead = true;
+                return Err(StoreError::Retry("a row is not as it was read".into()));
+            }
+            self.written.accounts.insert(key, row);
+        }
+        self.statement().await?;
+        for (environment, row) in limits {
+            let key = (environment, row.account, row.rule.direction, row.rule.window);
+            self.lock(Lock::Limit(key)).await;
+            if self.store.with(|rows| rows.limits.get(&key).map(|before| before.rule)) != Some(row.rule) {
+                self.dead = true;
+                return Err(StoreError::Retry("a row is not as it was read".into()));
+            }
+            self.written.limits.insert(key, row);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for SimTx {
     fn drop(&mut self) {
         let number = self.number;
@@ -163,7 +213,13 @@ impl Store for SimStore {
             state.next += 1;
             state.next
         };
-        Ok(SimTx { store: self.clone(), number, written: Rows::default(), dead: false })
+        Ok(SimTx {
+            store: self.clone(),
+            number,
+            written: Rows::default(),
+            staged: Staged::default(),
+            dead: false,
+        })
     }
 
     async fn batch_hash(&self, shard: i32, batch: i64) -> Result<Option<Hash>, StoreError> {
@@ -234,55 +290,27 @@ impl StoreTx for SimTx {
     }
 
     async fn insert_transfers(&mut self, _: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
-        self.statement().await?;
-        for row in rows {
-            let key = (row.environment, row.id);
-            let taken = self.store.with(|committed| committed.transfers.contains_key(&key));
-            if taken || self.written.transfers.insert(key, row.clone()).is_some() {
-                self.dead = true;
-                return Err(StoreError::Failed("duplicate key".into()));
-            }
-        }
+        self.staged.transfers.extend_from_slice(rows);
         Ok(())
     }
 
     async fn insert_holds(&mut self, _: i32, rows: &[Hold]) -> Result<(), StoreError> {
-        self.statement().await?;
-        self.written.holds.extend(rows.iter().map(|row| ((row.environment, row.id), row.clone())));
+        self.staged.holds.extend_from_slice(rows);
         Ok(())
     }
 
     async fn update_holds(&mut self, _: i32, rows: &[Hold]) -> Result<(), StoreError> {
-        self.insert_holds(0, rows).await
+        self.staged.holds.extend_from_slice(rows);
+        Ok(())
     }
 
     async fn update_accounts(&mut self, _: i32, rows: &[(Uuid, Account)]) -> Result<(), StoreError> {
-        self.statement().await?;
-        for (environment, row) in rows {
-            let key = (*environment, row.id);
-            self.lock(Lock::Account(key)).await;
-            // An update writes totals only: state and limits are another transaction's columns.
-            let before = self.store.with(|committed| committed.accounts.get(&key).cloned());
-            if before.map(|before| (before.state, before.limited)) != Some((row.state, row.limited)) {
-                self.dead = true;
-                return Err(StoreError::Retry("a row is not as it was read".into()));
-            }
-            self.written.accounts.insert(key, row.clone());
-        }
+        self.staged.accounts.extend_from_slice(rows);
         Ok(())
     }
 
     async fn update_limits(&mut self, _: i32, rows: &[(Uuid, Limit)]) -> Result<(), StoreError> {
-        self.statement().await?;
-        for (environment, row) in rows {
-            let key = (*environment, row.account, row.rule.direction, row.rule.window);
-            self.lock(Lock::Limit(key)).await;
-            if self.store.with(|rows| rows.limits.get(&key).map(|before| before.rule)) != Some(row.rule) {
-                self.dead = true;
-                return Err(StoreError::Retry("a row is not as it was read".into()));
-            }
-            self.written.limits.insert(key, *row);
-        }
+        self.staged.limits.extend_from_slice(rows);
         Ok(())
     }
 
@@ -308,7 +336,7 @@ impl StoreTx for SimTx {
         let batch = (before.seq + 1, after.seq, before.hash, after.hash);
         self.written.batches.insert((shard, after.batch), batch);
         self.written.heads.insert(shard, after);
-        Ok(())
+        self.write_staged().await
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    CellError,
+    CellError, accounts,
     config::CellConfig,
     environments::{Converger, Environments, Remains},
     link::{Link, Pace},
@@ -86,6 +86,7 @@ impl App {
         let catalogue = router::catalogue(config.http.language)?;
         let options = Options::new((0..config.cell.shards).collect());
         let mut work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
+        accounts::block::work::register(&mut work, &db, &ledger, &clock);
         payments::work::register(&mut work, db.clone(), ledger.clone(), clock.clone());
         converger.clone().register(&mut work);
         let (waker, work) = (work.waker(), Arc::new(work));

@@ -405,16 +405,24 @@ impl<'a> Accounts<'a> {
             .limit(limit)
             .all(&**self.tx)
             .await?;
-        let order = |row: account_block::Model| {
-            let order = Order {
-                authority: row.authority,
-                reference: row.reference,
-                amount: row.amount,
-                beneficiary: AccountId::from_uuid(row.beneficiary_id),
-            };
-            (TransferId::from_uuid(row.hold_id), order, row.ordered_at)
-        };
+        let order =
+            |row: account_block::Model| (TransferId::from_uuid(row.hold_id), order(&row), row.ordered_at);
         Ok(rows.into_iter().map(order).collect())
+    }
+
+    /// The order whose hold this is, with its account.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn order(&self, hold: TransferId) -> Result<Option<(AccountId, Order)>, DbErr> {
+        use account_block::Column;
+        let row = account_block::Entity::find()
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::EnvironmentId.eq(self.scope.id))
+            .filter(Column::HoldId.eq(hold.uuid()))
+            .one(&**self.tx)
+            .await?;
+        Ok(row.map(|row| (AccountId::from_uuid(row.account_id), order(&row))))
     }
 
     /// Why the releases of these blocks were asked for; those of which none was are not among them.
@@ -435,22 +443,6 @@ impl<'a> Accounts<'a> {
                 Ok((TransferId::from_uuid(row.hold_id), Reason { code, detail: row.detail }))
             })
             .collect()
-    }
-
-    /// Whether `hold` was asked of the ledger as a block of this account.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn blocks(&self, id: AccountId, hold: TransferId) -> Result<bool, DbErr> {
-        use account_block::Column;
-        let row = account_block::Entity::find()
-            .filter(Column::ShardId.eq(self.scope.shard))
-            .filter(Column::EnvironmentId.eq(self.scope.id))
-            .filter(Column::HoldId.eq(hold.uuid()))
-            .filter(Column::AccountId.eq(id.uuid()))
-            .one(&**self.tx)
-            .await?;
-        Ok(row.is_some())
     }
 
     /// Records that a block is to be released, and why, before the ledger is asked to void the hold; a second time
@@ -476,5 +468,14 @@ impl<'a> Accounts<'a> {
             .exec_without_returning(&**self.tx)
             .await
             .map(drop)
+    }
+}
+
+fn order(row: &account_block::Model) -> Order {
+    Order {
+        authority: row.authority.clone(),
+        reference: row.reference.clone(),
+        amount: row.amount,
+        beneficiary: AccountId::from_uuid(row.beneficiary_id),
     }
 }

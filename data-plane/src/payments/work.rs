@@ -4,7 +4,7 @@
 //! break off anywhere and be done again, also by two at once: the ledger gives the same answers, and a status moves by
 //! compare-and-set.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use ledger::{Ledger, books, writer::Unavailable};
 use platform::{
     ctx::{Actor, Clock, Ctx, EnvironmentClock},
@@ -21,10 +21,6 @@ use super::{
 
 /// The kind of work; its key is the payment's id.
 pub const KIND: &str = "payment.advance";
-/// How long to wait for a ledger or a database that cannot answer. That is no fault of the payment and never makes it a
-/// dead letter.
-const PAUSE: TimeDelta = TimeDelta::seconds(2);
-
 /// Gives the work of payments to `runner`.
 pub fn register<S: Store>(runner: &mut Runner<S>, db: Db, ledger: Ledger, clock: Clock) {
     runner.handle(KIND, move |item| {
@@ -36,50 +32,8 @@ pub fn register<S: Store>(runner: &mut Runner<S>, db: Db, ledger: Ledger, clock:
 async fn run(db: &Db, ledger: &Ledger, clock: &Clock, item: &WorkItem) -> Result<Done, Retry> {
     let id: PaymentId = item.key.parse().map_err(|_| Retry::never("the key is no payment's id"))?;
     let clock = EnvironmentClock::new(clock.clone(), item.offset);
-    match advance(db, ledger, &clock, item, id).await {
-        Ok(()) => Ok(Done::Finished),
-        Err(Stopped::Unknown) => Err(Retry::never("there is no such payment")),
-        Err(Stopped::Ledger(error)) => {
-            tracing::warn!(payment = %id, %error, "a payment waits for the ledger");
-            Ok(wait(&clock))
-        }
-        Err(Stopped::Database(error)) if passes(&error) => {
-            tracing::warn!(payment = %id, %error, "a payment waits for the database");
-            Ok(wait(&clock))
-        }
-        Err(Stopped::Database(error)) => Err(error.into()),
-    }
-}
-
-/// Another run after the pause; no attempt is spent.
-fn wait(clock: &EnvironmentClock) -> Done {
-    let now = clock.now();
-    let run_at = now.checked_add_signed(PAUSE).unwrap_or(now);
-    Done::Next { step: "wait".to_owned(), run_at }
-}
-
-/// Whether the same statement may succeed later, whatever the payment is.
-fn passes(error: &DbErr) -> bool {
-    db::is_conflict(error) || db::is_unavailable(error) || matches!(error, DbErr::Conn(_))
-}
-
-/// Why a run ended before the payment did.
-enum Stopped {
-    Unknown,
-    Ledger(Unavailable),
-    Database(DbErr),
-}
-
-impl From<Unavailable> for Stopped {
-    fn from(error: Unavailable) -> Self {
-        Self::Ledger(error)
-    }
-}
-
-impl From<DbErr> for Stopped {
-    fn from(error: DbErr) -> Self {
-        Self::Database(error)
-    }
+    advance(db, ledger, &clock, item, id).await?;
+    Ok(Done::Finished)
 }
 
 /// Step by step, until the status is final.
@@ -89,20 +43,20 @@ async fn advance(
     clock: &EnvironmentClock,
     item: &WorkItem,
     id: PaymentId,
-) -> Result<(), Stopped> {
+) -> Result<(), Retry> {
     loop {
         let tx = db.begin_read(item.scope()).await?;
         let payment = Payments::new(&tx, item.scope()).get(id).await?;
         tx.commit().await?;
-        let payment = payment.ok_or(Stopped::Unknown)?;
+        let payment = payment.ok_or_else(|| Retry::never("there is no such payment"))?;
         let Some(transfer) = payment.next() else { return Ok(()) };
         let ctx = ctx(&payment, clock, item);
-        let outcome = ledger.post_one(&ctx, transfer).await?;
+        let outcome = ledger.post_one(&ctx, transfer).await.map_err(away)?;
         let to = match payment.verdict(&outcome, ctx.now()) {
             Verdict::Move(to) => to,
             Verdict::Release(to) => {
                 // Whatever the answer: a hold that cannot be voided is over already, or ends with the payment's time.
-                ledger.post_one(&ctx, payment.release()).await?;
+                ledger.post_one(&ctx, payment.release()).await.map_err(away)?;
                 to
             }
             Verdict::LookAtHold => captured(db, &ctx, &payment, ctx.now()).await?,
@@ -115,6 +69,11 @@ async fn advance(
         })
         .await?;
     }
+}
+
+/// A ledger that cannot answer is no fault of the payment.
+fn away(error: Unavailable) -> Retry {
+    Retry::outage(error.to_string())
 }
 
 /// On behalf of whoever committed the payment.
@@ -130,7 +89,7 @@ fn ctx(payment: &Payment, clock: &EnvironmentClock, item: &WorkItem) -> Ctx {
 }
 
 /// The hold was captured through the ledger's own interface: that is what the payment has come to.
-async fn captured(db: &Db, ctx: &Ctx, payment: &Payment, now: DateTime<Utc>) -> Result<Move, Stopped> {
+async fn captured(db: &Db, ctx: &Ctx, payment: &Payment, now: DateTime<Utc>) -> Result<Move, DbErr> {
     let tx = db.begin_read(ctx.scope).await?;
     let hold = books::hold(&tx, ctx.scope, payment.hold_id()).await?;
     tx.commit().await?;

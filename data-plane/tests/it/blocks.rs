@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     accounts::{because, freeze, fresh, funded, id, path, pesos, refusal},
     cell::Cell,
+    payments::dying::Planted,
 };
 
 fn order(amount: i64, beneficiary: &Value) -> Value {
@@ -145,6 +146,50 @@ async fn of_many_releases_at_once_one_happens() {
         assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
         let balance = cell.read(&path(&account, "")).await["balance"].clone();
         assert_eq!((&balance["held"], &balance["available"]), (&json!(pesos(0)), &json!(pesos(100))));
+    }
+}
+
+#[tokio::test]
+async fn what_was_recorded_is_carried_out_when_the_request_broke_off() {
+    for cell in Cell::both().await {
+        let (account, _) = funded(&cell, 100).await;
+        let court = cell.internal("liability").await;
+        let block = async |key: &str| {
+            cell.post(&path(&account, "/blocks"), &order(60, &court)).token(&cell.token).key(key).send().await
+        };
+        let held = async || cell.read(&path(&account, "")).await["balance"]["held"].clone();
+
+        let planted = Planted::new(&cell, "ledger_transfer", "INSERT", "amount = 60").await;
+        block("k1").await.is_problem("ledger_unavailable", "the order is recorded, the hold is not");
+        planted.remove().await;
+        assert_eq!(held().await, json!(pesos(0)));
+        assert_eq!(cell.work_at(11).await.done, 1);
+        assert_eq!(held().await, json!(pesos(60)));
+        let again = block("k1").await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        let hold = again.ok(201)["hold_id"].as_str().unwrap().to_owned();
+
+        let release = async |hold: &str| {
+            let at = path(&account, &format!("/blocks/{hold}/releases"));
+            cell.act(&at, &because("authority_order")).await
+        };
+        let planted = Planted::new(&cell, "ledger_transfer", "INSERT", "hold_id IS NOT NULL").await;
+        release(&hold)
+            .await
+            .is_problem("ledger_unavailable", "the release is recorded, the hold still there");
+        planted.remove().await;
+        assert_eq!(held().await, json!(pesos(60)));
+        assert_eq!(cell.work_at(11).await.done, 1);
+        assert_eq!(held().await, json!(pesos(0)));
+
+        let planted = Planted::new(&cell, "ledger_transfer", "INSERT", "amount = 60").await;
+        block("k2").await.is_problem("ledger_unavailable", "again");
+        planted.remove().await;
+        let listed = cell.read(&path(&account, "/blocks")).await["data"].clone();
+        let hold = listed[1]["hold_id"].as_str().unwrap().to_owned();
+        release(&hold).await.ok(200);
+        assert_eq!(cell.work_at(11).await.done, 2);
+        assert_eq!(held().await, json!(pesos(0)), "a block that was released does not come back");
     }
 }
 

@@ -36,7 +36,7 @@ use sea_orm::{
 pub use config::{DatabaseConfig, Role};
 pub use error::{is_conflict, is_full, is_unavailable, is_unique_violation};
 pub use migrate::{Migrations, StartError};
-pub use retry::retry;
+pub use retry::{passes, retry};
 
 use crate::ctx::Scope;
 
@@ -45,7 +45,8 @@ pub const ROLES_SQL: &str = include_str!("../../sql/roles.sql");
 
 /// Pool sizes of the roles that do not serve requests.
 const WORKER_CONNECTIONS: u32 = 4;
-const LEDGER_CONNECTIONS: u32 = 4;
+/// Three per shard at once, of some shards.
+const LEDGER_CONNECTIONS: u32 = 16;
 const SQLITE_READERS: u32 = 4;
 /// How long a unit of work waits for a connection before it fails as unavailable.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

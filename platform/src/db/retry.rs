@@ -4,7 +4,9 @@ use std::error::Error;
 use std::future::Future;
 use std::time::Duration;
 
-use super::error::{cause, is_conflict};
+use sea_orm::DbErr;
+
+use super::error::{cause, is_conflict, is_unavailable};
 use crate::random;
 
 const ATTEMPTS: u32 = 8;
@@ -37,6 +39,11 @@ where
     }
 }
 
+/// Whether what failed may succeed later, unchanged: the database is away, or was busy with somebody else.
+pub fn passes(err: &(dyn Error + 'static)) -> bool {
+    cause(err).is_some_and(|err| is_conflict(err) || is_unavailable(err) || matches!(err, DbErr::Conn(_)))
+}
+
 /// Full jitter: anything up to the exponential bound.
 fn pause(attempt: u32, fraction: f64) -> Duration {
     let bound = (FIRST_MS * f64::from(1_u32 << attempt.min(16))).min(LONGEST_MS);
@@ -52,6 +59,14 @@ mod tests {
         assert_eq!(pause(0, 1.0), Duration::from_millis(4));
         assert_eq!(pause(3, 0.5), Duration::from_millis(16));
         assert_eq!(pause(40, 1.0), Duration::from_millis(250));
+    }
+
+    #[test]
+    fn what_passes_is_no_fault_of_the_work() {
+        use crate::work::{Cure, Retry};
+        let away = DbErr::Conn(sea_orm::RuntimeErr::Internal("away".into()));
+        assert_eq!(Retry::from(away).cure, Cure::Time);
+        assert_eq!(Retry::from(DbErr::RecordNotInserted).cure, Cure::Attempt);
     }
 
     #[tokio::test]

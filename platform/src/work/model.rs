@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tenants::id::WorkId;
 use uuid::Uuid;
 
-use crate::ctx::Scope;
+use crate::{ctx::Scope, db};
 
 /// An item as its handler gets it.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,25 +73,46 @@ pub enum Done {
 pub struct Retry {
     /// Why, for operators; no personal data.
     pub reason: String,
-    /// Trying again cannot help: a dead letter at once.
-    pub hopeless: bool,
+    /// What may help.
+    pub cure: Cure,
 }
+
+/// What may help against a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cure {
+    /// Another attempt, so many times.
+    Attempt,
+    /// Nothing: a dead letter at once.
+    Nothing,
+    /// Time: what the item needs is not there now, which is no fault of the item. It never becomes a dead letter by it.
+    Time,
+}
+
+/// How long to wait for what is not there now.
+const OUTAGE: TimeDelta = TimeDelta::seconds(2);
 
 impl Retry {
     /// Try again later.
     pub fn later(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), hopeless: false }
+        Self { reason: reason.into(), cure: Cure::Attempt }
+    }
+
+    /// Try again later; it does not count as an attempt.
+    pub fn outage(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into(), cure: Cure::Time }
     }
 
     /// Never try again.
     pub fn never(reason: impl Into<String>) -> Self {
-        Self { reason: reason.into(), hopeless: true }
+        Self { reason: reason.into(), cure: Cure::Nothing }
     }
 }
 
-impl<E: std::error::Error> From<E> for Retry {
+/// A database that is away or was busy is an outage.
+impl<E: std::error::Error + 'static> From<E> for Retry {
     fn from(err: E) -> Self {
-        Self::later(err.to_string())
+        let reason = err.to_string();
+        if db::passes(&err) { Self::outage(reason) } else { Self::later(reason) }
     }
 }
 
@@ -177,8 +198,22 @@ impl Options {
     pub fn settle(&self, item: &WorkItem, result: Result<Done, Retry>, wall: DateTime<Utc>) -> Settled {
         match result {
             Ok(done) => Settled::Done(done),
-            Err(Retry { reason, hopeless }) => {
-                let dead = hopeless || item.lease.attempt >= self.max_attempts;
+            Err(Retry { reason, cure: Cure::Time }) => {
+                tracing::warn!(
+                    kind = item.kind,
+                    key = item.key,
+                    reason,
+                    "work waits for what is not there now"
+                );
+                let now = item.now(wall);
+                let run_at = now.checked_add_signed(OUTAGE).unwrap_or(now);
+                Settled::Done(Done::Next {
+                    step: item.step.clone().unwrap_or_else(|| "wait".to_owned()),
+                    run_at,
+                })
+            }
+            Err(Retry { reason, cure }) => {
+                let dead = cure == Cure::Nothing || item.lease.attempt >= self.max_attempts;
                 let pause = self.backoff.pause(item.lease.attempt, item.lease.id.uuid().as_u128());
                 let run_at = (!dead).then(|| item.now(wall).checked_add_signed(pause).unwrap_or(wall));
                 Settled::Failed(Failed { run_at, reason })
@@ -221,6 +256,19 @@ mod tests {
         }
         assert_eq!(backoff.pause(3, 42), backoff.pause(3, 42));
         assert_ne!(backoff.pause(3, 42), backoff.pause(3, 43));
+    }
+
+    #[test]
+    fn an_outage_never_makes_a_dead_letter() {
+        let options = Options::new(vec![]);
+        let wall = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
+        let away = Retry::outage("away");
+        let late = WorkItem { step: Some("two".into()), ..item(12) };
+        for (item, step) in [(item(500), "wait"), (late, "two")] {
+            let run_at = wall + TimeDelta::days(3) + OUTAGE;
+            let next = Settled::Done(Done::Next { step: step.to_owned(), run_at });
+            assert_eq!(options.settle(&item, Err(away.clone()), wall), next);
+        }
     }
 
     #[test]

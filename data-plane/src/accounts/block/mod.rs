@@ -1,13 +1,14 @@
 //! Blocks: an amount of a customer's account that an authority has ordered to set aside.
 //!
 //! **Promise.** An authority's block is a hold without expiry of what is available, at most of what was ordered. The order
-//! is written first, under the id of the hold that is then asked of the ledger, so that a repeated request gets the same
-//! answer whenever it broke off. Nothing but its release ends it, under an id derived from it, after the record of who asked
-//! and why: the ledger refuses other captures and voids of that hold.
+//! is written first, under the id of the hold that is then asked of the ledger, together with work that asks once more if
+//! the request breaks off in between ([`work`]); a repeated request gets the same answer. Nothing but its release ends it, under an id derived from it, after the record of who asked
+//! and why, carried out in the same way: the ledger refuses other captures and voids of that hold.
 //!
 //! **Cost.** Two transactions per order or release, the second one the ledger's; one per list.
 
 pub mod http;
+pub mod work;
 
 use std::collections::HashMap;
 
@@ -118,6 +119,7 @@ pub async fn block(
                     return Err(Error::NoBeneficiary);
                 }
                 accounts.ordered(ctx, fresh, id, order).await?;
+                work::follow_up_in_tx(&tx, ctx, work::BLOCK, fresh).await?;
                 fresh
             }
         };
@@ -125,13 +127,7 @@ pub async fn block(
         Ok::<_, Error>(hold)
     })
     .await?;
-    let money = Money::new(order.amount, currency);
-    let movement = movements::Block { id: hold, debit: id, credit: order.beneficiary, money };
-    let transfer = Transfer {
-        reference: Some(format!("{} {}", order.authority, order.reference).into()),
-        key: Some(key.text().into()),
-        ..movement.into()
-    };
+    let transfer = Transfer { key: Some(key.text().into()), ..hold_of(hold, id, currency, order) };
     match ledger.post_one(ctx, transfer).await? {
         Outcome::Posted(row) => Ok(Done { what: (*row).clone(), replayed: hold != fresh }),
         Outcome::Replayed(row) => Ok(Done { what: (*row).clone(), replayed: true }),
@@ -162,23 +158,25 @@ pub async fn release(
     reason: &Reason,
 ) -> Result<Done<Posted>, Error> {
     reason.check().map_err(Error::Invalid)?;
-    let begun = db::retry(|| async {
+    let (begun, block) = db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
         let accounts = Accounts::new(&tx, ctx.scope);
         let begun = begin_in_tx(&tx, ctx, key, hold.uuid()).await?;
-        if !accounts.blocks(id, hold).await? {
-            return Err(Error::NotFound);
-        }
+        let order = accounts.order(hold).await?.filter(|(of, _)| *of == id);
+        let (_, order) = order.ok_or(Error::NotFound)?;
+        let account = get_in_tx(&tx, ctx.scope, id).await?.ok_or(Error::NotFound)?;
         if begun == Begun::New {
             accounts.releasing(ctx, hold, reason).await?;
+            work::follow_up_in_tx(&tx, ctx, work::RELEASE, hold).await?;
         }
         tx.commit().await?;
-        Ok::<_, Error>(begun)
+        Ok::<_, Error>((begun, hold_of(hold, id, account.books.currency, &order)))
     })
     .await?;
+    // An order whose request broke off may not have got its hold yet; with the release on record it must not get it later.
+    ledger.post_one(ctx, block).await?;
     let replayed = begun != Begun::New;
-    let movement = movements::Release { id: derived_id(hold.uuid(), "release"), hold };
-    let transfer = Transfer { key: Some(key.text().into()), ..movement.into() };
+    let transfer = Transfer { key: Some(key.text().into()), ..release_of(hold) };
     match ledger.post_one(ctx, transfer).await? {
         Outcome::Posted(row) => Ok(Done { what: (*row).clone(), replayed }),
         Outcome::Replayed(row) if replayed => Ok(Done { what: (*row).clone(), replayed }),
@@ -188,4 +186,16 @@ pub async fn release(
             reason => Error::Refused(reason),
         }),
     }
+}
+
+/// What is asked of the ledger for an order.
+fn hold_of(hold: TransferId, id: AccountId, currency: Currency, order: &Order) -> Transfer {
+    let money = Money::new(order.amount, currency);
+    let movement = movements::Block { id: hold, debit: id, credit: order.beneficiary, money };
+    Transfer { reference: Some(format!("{} {}", order.authority, order.reference).into()), ..movement.into() }
+}
+
+/// What is asked of the ledger for a release.
+fn release_of(hold: TransferId) -> Transfer {
+    movements::Release { id: derived_id(hold.uuid(), "release"), hold }.into()
 }

@@ -69,7 +69,7 @@ impl<'a> Two<'a> {
 
 impl Cell {
     /// Runs what is due `seconds` from now by the wall clock: leases that ended by then are over.
-    async fn work_at(&self, seconds: i64) -> Tick {
+    pub async fn work_at(&self, seconds: i64) -> Tick {
         let wall: DateTime<Utc> = self.app.clock.now() + chrono::TimeDelta::seconds(seconds);
         self.app.work.tick(wall).await.unwrap()
     }

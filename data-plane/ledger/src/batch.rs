@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     chain::{self, Hash},
@@ -102,7 +102,11 @@ pub(crate) async fn decide<T: StoreTx>(
             Head { batch, seq: last.seq, hash, booked_at: wall }
         }
         None if !before.is_empty() => return Err(StoreError::Retry("the batch before has not ended".into())),
-        None => Head { booked_at: wall, ..head },
+        // Always later: whoever decided before the refusals were kept must find that the head has moved.
+        None => {
+            let later = head.booked_at.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(wall);
+            Head { booked_at: wall.max(later), ..head }
+        }
     };
     stage(&mut tx, shard, &book, after.booked_at).await?;
     Ok(Decided {
@@ -124,10 +128,13 @@ pub(crate) async fn write<T: StoreTx>(decided: Decided<T>, shard: i32) -> Result
         metrics::histogram!("ledger_batch_size").record(f64::from(size));
     } else if written.book.kept().is_empty() {
         return Ok(outcomes);
+    } else {
+        tx.move_head(shard, after).await?;
     }
     match tx.commit().await {
         Ok(()) => Ok(outcomes),
-        Err(error @ StoreError::Unknown(_)) if size > 0 => {
+        // The hash says nothing of refusals: with some, only doing it again tells whether they were kept.
+        Err(error @ StoreError::Unknown(_)) if size > 0 && written.book.kept().is_empty() => {
             Err(Failure { error, sent: Some(Sent { batch: after.batch, hash: after.hash, outcomes }) })
         }
         Err(error) => Err(error.into()),

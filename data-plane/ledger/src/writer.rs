@@ -137,9 +137,10 @@ pub async fn run<S: Store>(
                     let (written, under_guard) = (decided.written.clone(), decided.under_guard);
                     let done = batch::write(decided, shard).await;
                     under_way.leave(&written, done.is_ok());
-                    // What rested on others and was not sent says nothing about the store.
+                    // What rested on others and was not committed says nothing about the store.
                     done.map_err(|failure| {
-                        Some(failure).filter(|failure| under_guard || failure.sent.is_some())
+                        Some(failure)
+                            .filter(|failure| under_guard || matches!(failure.error, StoreError::Unknown(_)))
                     })
                 }
                 None => Err(None),
@@ -260,7 +261,8 @@ async fn attempts<S: Store>(
                 match error {
                     StoreError::Full(_) => return Err(Unavailable::Full),
                     StoreError::Failed(_) => break,
-                    StoreError::Retry(_) | StoreError::Unknown(_) => {}
+                    StoreError::Unknown(_) => answer = Unavailable::Unknown,
+                    StoreError::Retry(_) => {}
                 }
             }
         }

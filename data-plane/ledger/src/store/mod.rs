@@ -174,6 +174,9 @@ pub trait StoreTx: Send {
         after: Head,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Under the guard: moves the head's time alone, for a batch of refusals.
+    fn move_head(&mut self, shard: i32, after: Head) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Makes it durable. [`StoreError::Unknown`] if no answer came.
     fn commit(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }

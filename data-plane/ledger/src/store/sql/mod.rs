@@ -439,14 +439,21 @@ impl StoreTx for SqlTx {
             .bytes("hash", std::iter::once(after.hash.to_vec()))
             .time("booked_at", std::iter::once(after.booked_at))
             .integer("previous", std::iter::once(before.batch))
-            .bytes("previous_hash", std::iter::once(before.hash.to_vec()));
+            .bytes("previous_hash", std::iter::once(before.hash.to_vec()))
+            .time("previous_at", std::iter::once(before.booked_at));
         let sql = "UPDATE ledger_head AS t SET batch = u.batch, seq = u.seq, hash = u.hash, booked_at = u.booked_at \
-                   FROM {u} WHERE t.shard_id = $1 AND t.batch = u.previous AND t.hash = u.previous_hash";
+                   FROM {u} WHERE t.shard_id = $1 AND t.batch = u.previous AND t.hash = u.previous_hash \
+                   AND t.booked_at = u.previous_at";
         self.write(shard, Write { sql: sql.to_owned(), rows: head, count: 1 }).await?;
         // The head first, as everybody takes it first: two processes' batches wait for each other there, and nowhere in a
         // circle.
         self.writes.reverse();
         self.send(shard).await
+    }
+
+    async fn move_head(&mut self, shard: i32, after: Head) -> Result<(), StoreError> {
+        let sql = "UPDATE ledger_head SET booked_at = $2 WHERE shard_id = $1";
+        self.execute(self.one(sql, [shard.into(), after.booked_at.into()])).await.map(drop)
     }
 
     async fn commit(self) -> Result<(), StoreError> {

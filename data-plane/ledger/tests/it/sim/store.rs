@@ -328,8 +328,8 @@ impl StoreTx for SimTx {
     async fn append_batch(&mut self, shard: i32, before: Head, after: Head) -> Result<(), StoreError> {
         self.statement().await?;
         self.lock(Lock::Head(shard)).await;
-        let head = self.store.with(|rows| rows.heads.get(&shard).map(|head| (head.batch, head.hash)));
-        if head != Some((before.batch, before.hash)) {
+        let head = self.store.with(|rows| rows.heads.get(&shard).copied());
+        if head != Some(before) {
             self.dead = true;
             return Err(StoreError::Retry("the head moved".into()));
         }
@@ -337,6 +337,12 @@ impl StoreTx for SimTx {
         self.written.batches.insert((shard, after.batch), batch);
         self.written.heads.insert(shard, after);
         self.write_staged().await
+    }
+
+    async fn move_head(&mut self, shard: i32, after: Head) -> Result<(), StoreError> {
+        self.statement().await?;
+        self.written.heads.insert(shard, after);
+        Ok(())
     }
 
     async fn commit(mut self) -> Result<(), StoreError> {

@@ -1,18 +1,21 @@
 //! What the handlers of the control plane share.
 
-use std::{io, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use axum::extract::FromRef;
 use platform::{
     ctx::Clock,
     db::{Db, StartError},
     drain::Drain,
+    keys::Keys,
+    oauth::{ClientSection, Issuer, IssuerOptions, keys::Rotation},
     pki::Ca,
     problem::Catalogue,
     random,
-    token::{Access, Tokens},
+    token::Access,
     work::{Options, Runner, SeaOrm},
 };
+use tenants::environment::Mode;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -33,6 +36,8 @@ pub struct App {
     pub db: Db,
     /// The check of callers.
     pub access: Access,
+    /// What issues their tokens.
+    pub issuer: Issuer,
     /// What join tokens say.
     pub join: JoinSite,
     /// What the routes of links share.
@@ -62,7 +67,12 @@ impl App {
         let db = Db::connect(&config.database).await.map_err(StartError::from)?;
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
-        let access = Access::new(tokens(&config.keys.token_file)?, clock.clone());
+        let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
+        let url = config.control_plane.public_url.clone();
+        let options = IssuerOptions { url, secrets: false, rotation: Rotation::USUAL };
+        let issuer = Issuer::start(db.clone(), keys, clock.clone(), options).await?;
+        operators(&issuer, &config.operators).await?;
+        let access = Access::new(issuer.clone(), clock.clone());
         let pki = &config.pki;
         let ca = Ca::open(&pki.root_certificate_file, &pki.issuing_certificate_file, &pki.issuing_key_file)?;
         let ca = Arc::new(ca);
@@ -78,16 +88,14 @@ impl App {
         let (drain, worker) = (drain.clone(), Arc::clone(&waker));
         let links = links::http::Site { ca, lineage, waiters, drain, worker };
         let streams = Streams::default();
-        Ok(Self { db, access, join, links, catalogue, clock, work, waker, streams })
+        Ok(Self { db, access, issuer, join, links, catalogue, clock, work, waker, streams })
     }
 }
 
-/// Tokens under the development key in this file; made if it is not there. Their `env` holds the 128 bits of the
-/// organization they are for, until the control plane issues tokens of its own form.
-///
-/// # Errors
-/// The file cannot be read, made, or does not hold a key.
-pub fn tokens(file: &Path) -> io::Result<Tokens> {
-    let key = platform::keys::development_bytes(file)?;
-    Ok(Tokens::new(&key))
+/// Registers the operators of the configuration, and no others. The control plane is for no trial, but its tokens need not
+/// be bound: that is each client's own.
+async fn operators(issuer: &Issuer, sections: &[ClientSection]) -> Result<(), ControlPlaneError> {
+    let scopes = router::scopes();
+    let wanted: Vec<_> = sections.iter().map(|section| section.intent(&scopes)).collect();
+    Ok(issuer.ensure_clients(PLATFORM, Mode::Sandbox, &wanted).await?)
 }

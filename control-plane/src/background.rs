@@ -5,7 +5,7 @@ use std::time::Duration;
 use platform::{
     drain::Drain,
     tls::TlsServer,
-    upkeep::{self, COUNT_EVERY, FORGET_EVERY, every},
+    upkeep::{self, COUNT_EVERY, FORGET_EVERY, KEEP_UP_EVERY, every},
 };
 use tokio::task::JoinSet;
 
@@ -58,6 +58,11 @@ pub fn start(app: &App, tls: TlsServer, names: Vec<String>, drain: &Drain) -> Ba
     tasks.spawn(every(COUNT_EVERY, drain.clone(), move || {
         let app = counting.clone();
         async move { upkeep::count(&app.db, [PLATFORM.shard]).await }
+    }));
+    let issuing = app.clone();
+    tasks.spawn(every(KEEP_UP_EVERY, drain.clone(), move || {
+        let app = issuing.clone();
+        async move { app.issuer.keep_up().await }
     }));
     tasks.spawn(every(CERTIFY_EVERY, drain.clone(), {
         let app = app.clone();

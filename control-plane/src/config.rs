@@ -8,6 +8,7 @@ use platform::{
     drain::DrainConfig,
     egress::EgressConfig,
     layers::HttpConfig,
+    oauth::{self, ClientSection},
     telemetry::TelemetryConfig,
 };
 use serde::Deserialize;
@@ -22,6 +23,8 @@ pub struct ControlPlaneConfig {
     pub database: DatabaseConfig,
     /// Its keys.
     pub keys: KeysSection,
+    /// Who may do everything that operators may: the first clients, before there is anybody to register others.
+    pub operators: Vec<ClientSection>,
     /// The authority of the cell link.
     pub pki: PkiSection,
     /// The limits of its tower stack.
@@ -42,6 +45,8 @@ pub struct ControlPlaneSection {
     pub name: String,
     /// Where it listens for callers with tokens.
     pub listen: SocketAddr,
+    /// Where callers reach it; its name as an issuer of tokens, and their audience.
+    pub public_url: String,
     /// Where it listens for cells with certificates.
     pub link_listen: SocketAddr,
     /// Where cells reach it: the origin of an `https` URL.
@@ -73,15 +78,16 @@ pub struct PkiSection {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeysSection {
-    /// The file of the development key that signs tokens: 64 hexadecimal digits; made if it is not there.
-    pub token_file: PathBuf,
+    /// The file of the development key that seals the keys which sign tokens, and what is known of clients: 64 hexadecimal
+    /// digits; made if it is not there.
+    pub sealing_file: PathBuf,
 }
 
 impl Config for ControlPlaneConfig {
     const DEFAULTS: &'static str = include_str!("../control-plane.default.toml");
 
     fn check(&self, faults: &mut Faults) {
-        let Self { control_plane, http, telemetry, egress, .. } = self;
+        let Self { control_plane, operators, http, telemetry, egress, .. } = self;
         let named = (1..=63).contains(&control_plane.name.len())
             && control_plane
                 .name
@@ -93,6 +99,14 @@ impl Config for ControlPlaneConfig {
             "control_plane.link_url",
             "be `https://host` or `https://host:port`, without a path",
         );
+        faults.unless(
+            oauth::is_name(&control_plane.public_url),
+            "control_plane.public_url",
+            "be `https://host` or `https://host:port`, without a path",
+        );
+        for (index, operator) in operators.iter().enumerate() {
+            operator.check(&format!("operators.{index}"), false, faults);
+        }
         http.check("http", faults);
         telemetry.check("telemetry", faults);
         egress.check("egress", faults);

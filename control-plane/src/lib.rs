@@ -63,6 +63,12 @@ pub enum ControlPlaneError {
     /// The database is not there, older, newer or not durable enough.
     #[error(transparent)]
     Database(#[from] StartError),
+    /// Tokens cannot be issued.
+    #[error(transparent)]
+    Issuer(#[from] platform::oauth::IssuerError),
+    /// The operators of the configuration cannot be registered.
+    #[error("`operators`: {0}")]
+    Operators(#[from] platform::oauth::RegistrationError),
     /// The problem texts are incomplete: a mistake of this build.
     #[error(transparent)]
     Texts(#[from] platform::problem::CatalogueError),

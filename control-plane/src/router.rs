@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use platform::{
     drain::Drain,
     layers::{self, HttpConfig},
+    oauth,
     openapi::{self, utoipa_axum::router::OpenApiRouter},
     problem::{self, Catalogue, Domain, Language},
     telemetry::{self, Readiness},
@@ -60,6 +61,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(operations::http::router())
         .merge(environments::http::router())
         .merge(cells::http::router())
+        .merge(oauth::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, ControlPlaneError> {

@@ -1,6 +1,6 @@
 //! What the handlers of a cell share.
 
-use std::{io, path::Path, sync::Arc};
+use std::sync::Arc;
 
 use axum::extract::FromRef;
 use ledger::{Ledger, system::has_books};
@@ -9,11 +9,13 @@ use platform::{
     ctx::Clock,
     db::{Db, StartError},
     keys::Keys,
+    oauth::{Issuer, IssuerOptions, keys::Rotation},
     problem::Catalogue,
     random,
-    token::{Access, Tokens},
+    token::Access,
     work::{Options, Runner, SeaOrm},
 };
+use tenants::environment::Mode;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -41,6 +43,8 @@ pub struct App {
     pub ledger: Ledger,
     /// The check of callers.
     pub access: Access,
+    /// What issues their tokens.
+    pub issuer: Issuer,
     /// What seals personal data.
     pub keys: Arc<Keys>,
     /// The environments' clocks.
@@ -70,6 +74,13 @@ impl App {
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
         let ledger = Ledger::start(&db, config.cell.shards, &clock).await.map_err(StartError::from)?;
+        let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
+        let options = IssuerOptions {
+            url: config.cell.public_url.clone(),
+            secrets: config.cell.mode == Mode::Sandbox,
+            rotation: Rotation::USUAL,
+        };
+        let issuer = Issuer::start(db.clone(), Arc::clone(&keys), clock.clone(), options).await?;
         let offsets = Offsets::new(db.clone(), clock.clone());
         let environments = Environments::of(config)?;
         let converger = Converger {
@@ -77,12 +88,11 @@ impl App {
             environments: environments.clone(),
             migrations,
             remains: REMAINS,
+            issuer: issuer.clone(),
             clock: clock.clone(),
         };
-        converger.seed(&config.environments).await?;
-        let tokens = tokens(&config.keys.token_file)?;
-        let access = Access::of_cell(tokens, clock.clone(), offsets.clone(), environments.places());
-        let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
+        converger.seed(&config.environments, &router::scopes()).await?;
+        let access = Access::of_cell(issuer.clone(), clock.clone(), offsets.clone(), environments.places());
         let catalogue = router::catalogue(config.http.language)?;
         let options = Options::new((0..config.cell.shards).collect());
         let mut work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
@@ -90,7 +100,20 @@ impl App {
         payments::work::register(&mut work, db.clone(), ledger.clone(), clock.clone());
         converger.clone().register(&mut work);
         let (waker, work) = (work.waker(), Arc::new(work));
-        Ok(Self { db, ledger, access, keys, offsets, environments, converger, catalogue, clock, work, waker })
+        Ok(Self {
+            db,
+            ledger,
+            access,
+            issuer,
+            keys,
+            offsets,
+            environments,
+            converger,
+            catalogue,
+            clock,
+            work,
+            waker,
+        })
     }
 }
 
@@ -101,13 +124,4 @@ impl App {
         let rows = (self.db.clone(), Arc::clone(&self.keys));
         Link::of(config, rows, self.environments.clone(), (self.clock.clone(), Arc::clone(&self.waker)), pace)
     }
-}
-
-/// Tokens under the development key in this file; made if it is not there.
-///
-/// # Errors
-/// The file cannot be read, made, or does not hold a key.
-pub fn tokens(file: &Path) -> io::Result<Tokens> {
-    let key = platform::keys::development_bytes(file)?;
-    Ok(Tokens::new(&key))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use platform::{
     drain::Drain,
-    upkeep::{self, COUNT_EVERY, FORGET_EVERY, every},
+    upkeep::{self, COUNT_EVERY, FORGET_EVERY, KEEP_UP_EVERY, every},
 };
 use tokio::task::JoinSet;
 
@@ -69,6 +69,11 @@ pub fn start(app: &App, drain: &Drain) -> Background {
                 tracing::warn!(%error, "environments could not be looked at; the next look goes on");
             }
         }
+    }));
+    let issuing = app.clone();
+    tasks.spawn(every(KEEP_UP_EVERY, drain.clone(), move || {
+        let app = issuing.clone();
+        async move { app.issuer.keep_up().await }
     }));
     Background(tasks)
 }

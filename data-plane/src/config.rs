@@ -8,6 +8,7 @@ use platform::{
     drain::DrainConfig,
     egress::EgressConfig,
     layers::HttpConfig,
+    oauth::{self, ClientSection},
     telemetry::TelemetryConfig,
 };
 use serde::Deserialize;
@@ -52,6 +53,8 @@ pub struct CellSection {
     pub mode: Mode,
     /// Where it listens.
     pub listen: SocketAddr,
+    /// Where tenants reach it; its name as an issuer of tokens, and their audience.
+    pub public_url: String,
     /// How many ledger shards it has; fixed when it is made.
     pub shards: i32,
 }
@@ -64,6 +67,9 @@ pub struct EnvironmentSection {
     pub id: EnvironmentId,
     /// Its home shard.
     pub shard: i32,
+    /// Who may act in it.
+    #[serde(default)]
+    pub clients: Vec<ClientSection>,
 }
 
 /// The `[link]` table.
@@ -74,18 +80,15 @@ pub struct LinkSection {
     pub join_token_file: PathBuf,
     /// Where the cell stands.
     pub region: RegionCode,
-    /// Where tenants reach it.
-    pub public_url: String,
 }
 
 /// The `[keys]` table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeysSection {
-    /// The file of the development key that seals personal data: 64 hexadecimal digits; made if it is not there.
+    /// The file of the development key that seals personal data, and the keys which sign tokens: 64 hexadecimal digits;
+    /// made if it is not there.
     pub sealing_file: PathBuf,
-    /// The file of the development key that signs tokens: 64 hexadecimal digits; made if it is not there.
-    pub token_file: PathBuf,
 }
 
 /// The most shards of a cell.
@@ -112,6 +115,11 @@ impl Config for CellConfig {
             "cell.mode",
             "be \"sandbox\": this build has development keys only",
         );
+        faults.unless(
+            oauth::is_name(&cell.public_url),
+            "cell.public_url",
+            "be `https://host` or `https://host:port`, without a path",
+        );
         let shards = (1..=MOST_SHARDS).contains(&cell.shards);
         faults.unless(shards, "cell.shards", &format!("be 1 to {MOST_SHARDS}"));
         let mut seen = BTreeSet::new();
@@ -127,17 +135,16 @@ impl Config for CellConfig {
                 &format!("environments.{index}.id"),
                 "stand there once",
             );
+            for (number, client) in environment.clients.iter().enumerate() {
+                let at = format!("environments.{index}.clients.{number}");
+                client.check(&at, cell.mode == Mode::Sandbox, faults);
+            }
         }
-        if let Some(link) = link {
+        if link.is_some() {
             faults.unless(
                 environments.is_empty(),
                 "environments",
                 "be empty in a cell with a [link]: the control plane says which environments it has",
-            );
-            faults.unless(
-                link.public_url.starts_with("https://") || link.public_url.starts_with("http://"),
-                "link.public_url",
-                "be an http or https URL",
             );
         }
         http.check("http", faults);

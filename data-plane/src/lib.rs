@@ -52,6 +52,9 @@ pub enum CellError {
     /// The environments of the configuration cannot be served.
     #[error(transparent)]
     Environments(#[from] environments::SeedError),
+    /// Tokens cannot be issued.
+    #[error(transparent)]
+    Issuer(#[from] platform::oauth::IssuerError),
     /// The problem texts are incomplete: a mistake of this build.
     #[error(transparent)]
     Texts(#[from] platform::problem::CatalogueError),

@@ -7,6 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use platform::{
     drain::Drain,
     layers::{self, HttpConfig},
+    oauth,
     openapi::{self, utoipa_axum::router::OpenApiRouter},
     problem::{self, Catalogue, Domain, Language},
     telemetry::{self, Readiness},
@@ -44,6 +45,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(parties::http::router())
         .merge(accounts::http::router())
         .merge(payments::http::router())
+        .merge(oauth::http::router())
 }
 
 pub(crate) fn catalogue(default: Language) -> Result<Arc<Catalogue>, CellError> {

@@ -70,10 +70,7 @@ impl fmt::Debug for Keys {
 
 /// The bytes of the development key in the file at `path`, 64 hexadecimal digits; if there is none, makes one that only
 /// its owner may read.
-///
-/// # Errors
-/// The file cannot be read, made, or does not hold a key.
-pub fn development_bytes(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
+fn development_bytes(path: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     match made {
         Ok(mut file) => {
@@ -101,7 +98,8 @@ impl Keys {
         Ok(Self { id: 1, secret: SecretBox::new(Box::new(decoded(hexadecimal)?)) })
     }
 
-    /// The development key in the file at `path`, made if there is none: see [`development_bytes`].
+    /// The development key in the file at `path`, 64 hexadecimal digits; if there is none, makes one that only its owner
+    /// may read.
     ///
     /// # Errors
     /// The file cannot be read, made, or does not hold a key.

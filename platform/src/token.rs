@@ -1,8 +1,7 @@
 //! Bearer tokens: who calls, in which environment, with which scopes.
 //!
-//! [`Access`] is given what verifies them: an [`Issuer`], or for now one static development key: JWT (RFC 7519) with
-//! HS256 (RFC 7515) by ring. No other algorithm is accepted, `none` least of all. A verified token is cached by its full
-//! text, so that the hot path neither hashes nor parses; its expiry is checked on every call, by the wall clock.
+//! An [`Issuer`] of one's own verifies them. What a token says is verified once and kept by its full text, so that the hot
+//! path neither hashes nor parses; its end and whether its client is still good are looked at on every call, in memory.
 
 use crate::clock::Offsets;
 use crate::ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope};
@@ -14,10 +13,7 @@ use crate::tls::Peer;
 use axum::extract::{FromRef, FromRequestParts, OriginalUri};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, header};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, TimeDelta, Utc};
-use ring::hmac;
+use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::marker::PhantomData;
@@ -27,8 +23,6 @@ use tenants::id::{ClientId, EnvironmentId};
 
 /// Tokens longer than this are refused unread.
 pub(crate) const LONGEST: usize = 4096;
-/// How many verified tokens are kept.
-const CACHED: u64 = 10_000;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,89 +121,6 @@ pub enum TokenError {
     Elsewhere,
 }
 
-/// Issues and verifies tokens. Clones share the cache.
-#[derive(Clone)]
-pub struct Tokens {
-    key: Arc<hmac::Key>,
-    verified: moka::sync::Cache<Box<str>, Arc<Claims>, std::hash::RandomState>,
-}
-
-impl std::fmt::Debug for Tokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Tokens")
-    }
-}
-
-#[derive(Deserialize)]
-struct JoseHeader {
-    alg: String,
-    #[serde(default)]
-    crit: Option<serde::de::IgnoredAny>,
-}
-
-impl Tokens {
-    /// The shortest key that is fit, in bytes (RFC 7518 §3.2). Whoever reads a key from a configuration checks it.
-    pub const SHORTEST_KEY: usize = 32;
-
-    /// With this key: at least [`Tokens::SHORTEST_KEY`] random bytes.
-    #[must_use]
-    pub fn new(key: &[u8]) -> Self {
-        Self {
-            key: Arc::new(hmac::Key::new(hmac::HMAC_SHA256, key)),
-            verified: moka::sync::Cache::new(CACHED),
-        }
-    }
-
-    /// A token with these claims.
-    #[must_use]
-    pub fn issue(&self, claims: &Claims) -> String {
-        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
-        // Claims are texts and numbers: they have a JSON form.
-        let claims = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims).unwrap_or_default());
-        let mut token = format!("{header}.{claims}");
-        let signature = hmac::sign(&self.key, token.as_bytes());
-        token.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut token);
-        token
-    }
-
-    /// What the token says, if our key signed it and it has not ended.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn verify(&self, token: &str, now: DateTime<Utc>) -> Result<Arc<Claims>, TokenError> {
-        let claims = match self.verified.get(token) {
-            Some(claims) => claims,
-            None => {
-                let claims = Arc::new(self.check(token)?);
-                self.verified.insert(token.into(), Arc::clone(&claims));
-                claims
-            }
-        };
-        if claims.exp > now.timestamp() {
-            return Ok(claims);
-        }
-        self.verified.invalidate(token);
-        Err(TokenError::Expired)
-    }
-
-    fn check(&self, token: &str) -> Result<Claims, TokenError> {
-        if token.len() > LONGEST {
-            return Err(TokenError::Malformed);
-        }
-        let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed);
-        let header: JoseHeader =
-            serde_json::from_slice(&decode(header)?).map_err(|_| TokenError::Malformed)?;
-        if header.alg != "HS256" || header.crit.is_some() {
-            return Err(TokenError::Algorithm);
-        }
-        hmac::verify(&self.key, signed.as_bytes(), &decode(signature)?).map_err(|_| TokenError::Signature)?;
-        serde_json::from_slice(&decode(claims)?).map_err(|_| TokenError::Malformed)
-    }
-}
-
 /// The scope of an operation, as a type; declare them with [`scopes!`](crate::scopes).
 pub trait ScopeName: Send + Sync + 'static {
     /// The name in tokens, `resource:action`.
@@ -282,39 +193,9 @@ pub struct Access(Arc<Checks>);
 
 #[derive(Debug)]
 struct Checks {
-    verifier: Verifier,
+    issuer: Issuer,
     clock: Clock,
     cell: Option<(Offsets, Places)>,
-}
-
-/// What verifies tokens.
-#[derive(Debug, Clone)]
-pub enum Verifier {
-    /// The static development key.
-    Development(Tokens),
-    /// An issuer of one's own.
-    Issuer(Issuer),
-}
-
-impl From<Tokens> for Verifier {
-    fn from(tokens: Tokens) -> Self {
-        Self::Development(tokens)
-    }
-}
-impl From<Issuer> for Verifier {
-    fn from(issuer: Issuer) -> Self {
-        Self::Issuer(issuer)
-    }
-}
-
-impl Verifier {
-    async fn claims(&self, presented: &Presented<'_>, now: DateTime<Utc>) -> Result<Arc<Claims>, TokenError> {
-        match self {
-            Self::Development(_) if presented.dpop => Err(TokenError::Unbound),
-            Self::Development(tokens) => tokens.verify(presented.token, now),
-            Self::Issuer(issuer) => issuer.caller(presented).await,
-        }
-    }
 }
 
 /// Where an environment is in its cell.
@@ -348,30 +229,18 @@ impl Places {
 }
 
 impl Access {
-    /// Callers with these tokens; ends of tokens are judged by this clock, and environment time is the same one: so in
-    /// the control plane, where no clock moves.
+    /// Callers with tokens of this issuer; environment time is this clock, the issuer's own: so in the control plane, where
+    /// no clock moves.
     #[must_use]
-    pub fn new(verifier: impl Into<Verifier>, clock: Clock) -> Self {
-        Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: None }))
+    pub fn new(issuer: Issuer, clock: Clock) -> Self {
+        Self(Arc::new(Checks { issuer, clock, cell: None }))
     }
 
     /// Like [`Access::new`], for these environments only and with their own clocks: so in a cell, which knows itself
     /// where they are.
     #[must_use]
-    pub fn of_cell(verifier: impl Into<Verifier>, clock: Clock, offsets: Offsets, places: Places) -> Self {
-        Self(Arc::new(Checks { verifier: verifier.into(), clock, cell: Some((offsets, places)) }))
-    }
-
-    /// The tokens of the development key, for who issues some.
-    ///
-    /// # Panics
-    /// An issuer verifies them.
-    #[must_use]
-    pub fn tokens(&self) -> &Tokens {
-        match &self.0.verifier {
-            Verifier::Development(tokens) => tokens,
-            Verifier::Issuer(issuer) => panic!("tokens are those of {issuer:?}"),
-        }
+    pub fn of_cell(issuer: Issuer, clock: Clock, offsets: Offsets, places: Places) -> Self {
+        Self(Arc::new(Checks { issuer, clock, cell: Some((offsets, places)) }))
     }
 }
 
@@ -420,9 +289,9 @@ where
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, Problem> {
         let access = Access::from_ref(state);
-        let Checks { verifier, clock, cell } = &*access.0;
+        let Checks { issuer, clock, cell } = &*access.0;
         let presented = presented(parts).ok_or_else(|| unauthenticated(TokenError::Absent))?;
-        let claims = verifier.claims(&presented, clock.now()).await.map_err(unauthenticated)?;
+        let claims = issuer.caller(&presented).await.map_err(unauthenticated)?;
         let place = match cell {
             Some((_, places)) => {
                 places.get(claims.env).ok_or(TokenError::Elsewhere).map_err(unauthenticated)?
@@ -451,76 +320,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use uuid::Uuid;
-
-    const NOW: i64 = 1_800_000_000;
-
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(NOW, 0).unwrap()
-    }
-
-    fn claims() -> Claims {
-        Claims {
-            sub: ClientId::from_uuid(Uuid::from_u128(1)),
-            env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-            scope: "accounts:read transfers:write".to_owned().into(),
-            exp: NOW + 60,
-            jti: "j".to_owned(),
-        }
-    }
-
-    /// A token with another header, signed by the right key.
-    fn with_header(tokens: &Tokens, header: &str) -> String {
-        let issued = tokens.issue(&claims());
-        let claims = issued.split('.').nth(1).unwrap();
-        let signed = format!("{}.{claims}", URL_SAFE_NO_PAD.encode(header));
-        let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&tokens.key, signed.as_bytes()));
-        format!("{signed}.{signature}")
-    }
-
-    #[test]
-    fn what_is_issued_is_verified_twice_the_same() {
-        let tokens = Tokens::new(&[7; 32]);
-        let token = tokens.issue(&claims());
-        for _ in 0..2 {
-            assert_eq!(*tokens.verify(&token, now()).unwrap(), claims());
-        }
-    }
-
-    #[test]
-    fn a_cached_token_still_expires() {
-        let tokens = Tokens::new(&[7; 32]);
-        let token = tokens.issue(&claims());
-        assert!(tokens.verify(&token, now()).is_ok());
-        assert_eq!(tokens.verify(&token, now() + chrono::Duration::seconds(60)), Err(TokenError::Expired));
-    }
-
-    #[test]
-    fn everything_else_is_refused() {
-        let tokens = Tokens::new(&[7; 32]);
-        let good = tokens.issue(&claims());
-        let (signed, signature) = good.rsplit_once('.').unwrap();
-        let (header, body) = signed.split_once('.').unwrap();
-        let other = URL_SAFE_NO_PAD.encode(
-            String::from_utf8(URL_SAFE_NO_PAD.decode(body).unwrap()).unwrap().replace("\"j\"", "\"k\""),
-        );
-        for (token, expected) in [
-            (Tokens::new(&[8; 32]).issue(&claims()), TokenError::Signature),
-            (format!("{header}.{other}.{signature}"), TokenError::Signature),
-            (format!("{signed}."), TokenError::Signature),
-            (with_header(&tokens, r#"{"alg":"none"}"#), TokenError::Algorithm),
-            (with_header(&tokens, r#"{"alg":"HS512"}"#), TokenError::Algorithm),
-            (with_header(&tokens, r#"{"alg":"RS256"}"#), TokenError::Algorithm),
-            (with_header(&tokens, r#"{"alg":"HS256","crit":["exp"]}"#), TokenError::Algorithm),
-            (with_header(&tokens, "{}"), TokenError::Malformed),
-            (signed.to_owned(), TokenError::Malformed),
-            (format!("{good}="), TokenError::Malformed),
-            ("x".repeat(LONGEST + 1), TokenError::Malformed),
-            (String::new(), TokenError::Malformed),
-        ] {
-            assert_eq!(tokens.verify(&token, now()), Err(expected), "{token}");
-        }
-    }
 
     #[test]
     fn a_scope_is_a_whole_word() {

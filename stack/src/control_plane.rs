@@ -20,7 +20,7 @@ enum Command {
         #[command(flatten)]
         leash: Leash,
     },
-    /// Makes in a folder what a control plane needs: a configuration, the authority of the cell link, an operator's token
+    /// Makes in a folder what a control plane needs: a configuration, the authority of the cell link, an operator's key
     Init {
         /// The folder, made if it is not there; what is in it is kept
         folder: PathBuf,

@@ -1,20 +1,32 @@
 //! The way of the client crate's requests to one server.
 
-use std::time::Duration;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use client::{Body, Client, Error, Lost, Transport};
 use futures::{StreamExt, stream};
-use http::{Request, Response, header::ACCEPT};
+use http::{
+    HeaderValue, Request, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
 use platform::{
+    ctx::Clock,
     egress::{Egress, EgressConfig, EgressError},
+    oauth::{Credential, TTL_S, http::TOKEN_PATH},
     random,
 };
 use reqwest::Url;
+use serde::Deserialize;
+use tokio::sync::Mutex;
 
 /// How long a stream of events may be silent: its server says something every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 /// How long a stream of events may last; whoever follows it comes back.
 const STREAM_LASTS: Duration = Duration::from_secs(3600);
+/// How long a token is used: half of its life.
+const TOKEN_LASTS: Duration = Duration::from_secs(TTL_S as u64 / 2);
 
 /// A way to one server, which may call nobody else.
 #[derive(Debug, Clone)]
@@ -22,6 +34,14 @@ pub struct Http {
     egress: Egress,
     /// Without a slash at the end.
     url: String,
+    caller: Option<Arc<Caller>>,
+}
+
+/// Who calls, and with which token at the moment.
+#[derive(Debug)]
+struct Caller {
+    credential: Credential,
+    held: Mutex<Option<(HeaderValue, Instant)>>,
 }
 
 impl Http {
@@ -36,7 +56,8 @@ impl Http {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let config =
             EgressConfig { allow: vec![format!("{host}:{port}")], timeout_ms, ..EgressConfig::default() };
-        let http = Self { egress: Egress::new(&config)?, url: url.trim_end_matches('/').to_owned() };
+        let http =
+            Self { egress: Egress::new(&config)?, url: url.trim_end_matches('/').to_owned(), caller: None };
         // Refused now, and not at the first call.
         drop(http.egress.get(&http.url)?);
         Ok(http)
@@ -55,11 +76,64 @@ impl Http {
     pub fn client(self, token: &str, language: &str) -> Result<Client<Self>, Error> {
         Client::new(self, random::bits()).token(token)?.language(language)
     }
+
+    /// Like [`Http::client`], with tokens that the server itself issues to who has this credential, as they are needed.
+    ///
+    /// # Errors
+    /// The language cannot stand in a header.
+    pub fn client_of(mut self, credential: Credential, language: &str) -> Result<Client<Self>, Error> {
+        self.caller = Some(Arc::new(Caller { credential, held: Mutex::default() }));
+        Client::new(self, random::bits()).language(language)
+    }
+
+    /// A token that the server issues to who has this credential. The server has to be called by its own name, which the
+    /// client signs: nobody else can use what was signed.
+    ///
+    /// # Errors
+    /// It does not answer, or refuses.
+    pub async fn token(&self, credential: &Credential) -> Result<String, Lost> {
+        #[derive(Deserialize)]
+        struct Answer {
+            access_token: Option<String>,
+            error: Option<String>,
+            error_description: Option<String>,
+        }
+        let form = credential.token_form(&self.url, Clock::system().now()).map_err(Lost::for_good)?;
+        let request = self.egress.post(&format!("{}{TOKEN_PATH}", self.url)).map_err(lost)?;
+        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        let answer = Egress::send(request).await.map_err(lost)?;
+        let status = answer.status();
+        let answer: Answer = answer.json().await.map_err(|_| Lost::again(format!("{status} for a token")))?;
+        let Answer { access_token, error, error_description } = answer;
+        access_token.ok_or_else(|| {
+            let (error, why) = (error.unwrap_or_default(), error_description.unwrap_or_default());
+            let refused = format!("no token for {}: {status} {error} {why}", credential.id());
+            if status.is_server_error() { Lost::again(refused) } else { Lost::for_good(refused) }
+        })
+    }
+
+    async fn authorization(&self, caller: &Caller) -> Result<HeaderValue, Lost> {
+        // Whoever comes meanwhile waits, and takes the same token.
+        let mut held = caller.held.lock().await;
+        if let Some((value, since)) = &*held
+            && since.elapsed() < TOKEN_LASTS
+        {
+            return Ok(value.clone());
+        }
+        let token = self.token(&caller.credential).await?;
+        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(Lost::for_good)?;
+        value.set_sensitive(true);
+        *held = Some((value.clone(), Instant::now()));
+        Ok(value)
+    }
 }
 
 impl Transport for Http {
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Lost> {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if let Some(caller) = &self.caller {
+            head.headers.insert(AUTHORIZATION, self.authorization(caller).await?);
+        }
         let url = format!("{}{}", self.url, head.uri);
         let mut built = self.egress.request(head.method, &url).map_err(lost)?.body(body);
         if head.headers.get(ACCEPT).is_some_and(|accept| accept == "text/event-stream") {

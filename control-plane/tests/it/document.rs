@@ -33,7 +33,7 @@ fn the_document_of_the_links_is_whole_and_the_committed_one() {
 #[tokio::test]
 async fn strangers_and_tokens_without_scopes_are_refused_everywhere() {
     let plane = Plane::sqlite().await;
-    let guarded = plane.refuses_strangers(&plane.weak_token()).await;
+    let guarded = plane.refuses_strangers(&plane.weak_token().await).await;
     assert_eq!(guarded, plane.operations().iter().filter(|operation| !operation.is_public()).count());
 }
 

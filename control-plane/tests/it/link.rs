@@ -197,20 +197,22 @@ pub fn cell_body(name: &str, capacity: i32) -> Value {
 
 /// The region of the tests' cells.
 pub async fn region(plane: &Plane) {
-    let put = plane.request(axum::http::Method::PUT, "/v1/regions/mx-central-1").token(&plane.token);
+    let put =
+        plane.request(axum::http::Method::PUT, "/v1/regions/mx-central-1").token(&plane.fresh_token().await);
     put.json(&json!({"country": "MX", "name": "Querétaro"})).send().await.ok(200);
 }
 
 /// A cell that was declared.
 pub async fn declared(plane: &Plane, name: &str, capacity: i32) -> CellId {
     region(plane).await;
-    let call = plane.post("/v1/cells", &cell_body(name, capacity)).token(&plane.token).key(name);
+    let call =
+        plane.post("/v1/cells", &cell_body(name, capacity)).token(&plane.fresh_token().await).key(name);
     id(&call.send().await.ok(201)).parse().unwrap()
 }
 
 /// A join token of a cell.
 pub async fn join_token(plane: &Plane, cell: CellId, body: Value) -> String {
-    let call = plane.post(&format!("/v1/cells/{cell}/join-tokens"), &body).token(&plane.token);
+    let call = plane.post(&format!("/v1/cells/{cell}/join-tokens"), &body).token(&plane.fresh_token().await);
     let key = Uuid::from_u128(platform::random::bits()).to_string();
     call.key(&key).send().await.ok(201)["token"].as_str().unwrap().to_owned()
 }

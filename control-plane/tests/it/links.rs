@@ -26,7 +26,7 @@ fn start() -> DateTime<Utc> {
 }
 
 async fn shown(plane: &Plane, cell: CellId) -> Value {
-    plane.get(&format!("/v1/cells/{cell}")).token(&plane.token).send().await.ok(200)
+    plane.get(&format!("/v1/cells/{cell}")).token(&plane.fresh_token().await).send().await.ok(200)
 }
 
 fn other_cell() -> CellId {
@@ -123,7 +123,7 @@ async fn only_a_cell_with_an_honoured_certificate_is_answered() {
 
         let step = async |step: &str| {
             let path = format!("/v1/cells/{cell}/{step}");
-            let call = plane.request(axum::http::Method::POST, &path).token(&plane.token);
+            let call = plane.request(axum::http::Method::POST, &path).token(&plane.fresh_token().await);
             call.key(step).send().await.ok(200)
         };
         step("drains").await;

@@ -12,15 +12,18 @@ use control_plane::{
 };
 use platform::{
     config,
-    ctx::Clock,
+    ctx::{Clock, Scope},
     drain::Drain,
     pki,
     telemetry::{self, Readiness},
-    testing::{TestDb, http::Api},
-    token::{Claims, Scopes},
+    testing::{
+        TestDb,
+        http::Api,
+        oauth::{TestClient, token},
+    },
 };
 use tempfile::TempDir;
-use tenants::id::{ClientId, EnvironmentId};
+use tenants::environment::Mode;
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
@@ -31,6 +34,7 @@ pub struct Plane {
     pub document: OpenApi,
     /// An operator's, with every scope.
     pub token: String,
+    operator: TestClient,
     pub config: ControlPlaneConfig,
     pub drain: Drain,
     kept: (TestDb, TempDir),
@@ -77,9 +81,9 @@ impl Plane {
         let at = |name: &str| folder.path().join(name).display().to_string();
         pki::init(folder.path(), clock.now()).unwrap();
         let text = format!(
-            "[database]\nurl = \"\"\n[keys]\ntoken_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+            "[database]\nurl = \"\"\n[keys]\nsealing_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
              issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
-            at("token.key"),
+            at("sealing.key"),
             at("root/root.pem"),
             at("issuing/issuing.pem"),
             at("issuing/issuing.key"),
@@ -93,8 +97,10 @@ impl Plane {
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
         let document = document().unwrap();
         let api = Api::new(router, &document);
-        let token = app.access.tokens().issue(&claims(PLATFORM.id, scopes().into_iter().collect()));
-        Self { app, api, document, token, config, drain, kept: (db, folder) }
+        let clock = app.clock.clone();
+        let operator = TestClient::register(&app.issuer, &clock, PLATFORM, Mode::Sandbox, &scopes()).await;
+        let token = operator.current(&app.issuer).await;
+        Self { app, api, document, token, operator, config, drain, kept: (db, folder) }
     }
 
     /// A connection that sees every row, to look behind the control plane.
@@ -102,32 +108,27 @@ impl Plane {
         self.kept.0.root().await
     }
 
+    /// An operator's token, where the clock moves.
+    pub async fn fresh_token(&self) -> String {
+        self.operator.current(&self.app.issuer).await
+    }
+
     /// A token of an organization, with every scope.
-    pub fn token_of(&self, organization: Uuid) -> String {
-        self.issue(&claims(organization, scopes().into_iter().collect()))
+    pub async fn token_of(&self, organization: Uuid) -> String {
+        self.issue(Scope::new(PLATFORM.shard, organization), &scopes()).await
     }
 
     /// An operator's token that may do nothing.
-    pub fn weak_token(&self) -> String {
-        self.issue(&claims(PLATFORM.id, Scopes::default()))
+    pub async fn weak_token(&self) -> String {
+        self.issue(PLATFORM, &[]).await
     }
 
-    fn issue(&self, claims: &Claims) -> String {
-        self.app.access.tokens().issue(claims)
+    async fn issue(&self, scope: Scope, scopes: &[&str]) -> String {
+        token(&self.app.issuer, &self.app.clock, scope, Mode::Sandbox, scopes).await
     }
 }
 
 /// The `id` of what was answered.
 pub fn id(answer: &serde_json::Value) -> String {
     answer["id"].as_str().unwrap_or_else(|| panic!("no id: {answer}")).to_owned()
-}
-
-fn claims(organization: Uuid, scope: Scopes) -> Claims {
-    Claims {
-        sub: ClientId::from_uuid(Uuid::from_u128(7)),
-        env: EnvironmentId::from_uuid(organization),
-        scope,
-        exp: i64::MAX,
-        jti: "test".to_owned(),
-    }
 }

@@ -17,7 +17,7 @@ pub async fn organization(plane: &Plane, external_id: &str) -> (String, String) 
         plane.post("/v1/organizations", &body).token(&plane.token).key(external_id).send().await.ok(201);
     let organization = id(&made);
     let uuid: tenants::id::OrganizationId = organization.parse().unwrap();
-    let token = plane.token_of(uuid.uuid());
+    let token = plane.token_of(uuid.uuid()).await;
     (organization, token)
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use tenants::{
-    contract::{EnvironmentIntent, EnvironmentObserved},
+    contract::{ClientIntent, ClientSeen, EnvironmentIntent, EnvironmentObserved},
     environment::{Condition, Desired, Mode, Phase, Status, UnknownText, observe},
     id::{EnvironmentId, OrganizationId, TenantId},
     jurisdiction::JurisdictionId,
@@ -117,7 +117,9 @@ pub enum Step {
     Clock,
     /// The profile's version is one that this build has.
     Profile,
-    /// The schema is this build's, and the ledger would post.
+    /// Its clients are those that are wanted, and no others.
+    Clients,
+    /// The schema is this build's, the ledger would post, and a client would be let in.
     Verify,
     /// Nothing is left that somebody may need.
     Clear,
@@ -132,6 +134,7 @@ impl Step {
             Self::Fit => "fit",
             Self::Clock => "clock",
             Self::Profile => "profile",
+            Self::Clients => "clients",
             Self::Verify => "verify",
             Self::Clear => "clear",
         }
@@ -142,6 +145,8 @@ impl Step {
 pub const SCHEMA_CURRENT: &str = "SchemaCurrent";
 /// Whether the ledger would post in it.
 pub const LEDGER_POSTS: &str = "LedgerPosts";
+/// Whether a client of it would get a token, and be let in with it.
+pub const TOKENS_ISSUED: &str = "TokensIssued";
 
 impl Record {
     /// A new row.
@@ -171,9 +176,11 @@ impl Record {
     /// What is to be done for what is wanted, in order.
     pub const fn steps(&self) -> &'static [Step] {
         match self.wanted {
-            Desired::Present => &[Step::Fit, Step::Clock, Step::Profile, Step::Verify],
-            Desired::Suspended => &[Step::Suspend, Step::Fit, Step::Clock, Step::Profile, Step::Verify],
-            Desired::Removed => &[Step::Close, Step::Clear],
+            Desired::Present => &[Step::Fit, Step::Clock, Step::Profile, Step::Clients, Step::Verify],
+            Desired::Suspended => {
+                &[Step::Suspend, Step::Fit, Step::Clock, Step::Profile, Step::Clients, Step::Verify]
+            }
+            Desired::Removed => &[Step::Close, Step::Clients, Step::Clear],
             Desired::Unknown => &[Step::Fit],
         }
     }
@@ -227,6 +234,14 @@ impl Record {
             && self.schema == schema
             && holds(SCHEMA_CURRENT)
             && holds(LEDGER_POSTS)
+            && holds(TOKENS_ISSUED)
+    }
+
+    /// The clients that are wanted; nothing, where the cell's configuration says it.
+    pub fn wanted_clients(&self) -> Option<&[ClientIntent]> {
+        let intent = self.intent.as_ref()?;
+        let none: &[ClientIntent] = &[];
+        Some(if self.wanted == Desired::Removed { none } else { &intent.clients })
     }
 
     /// The version of the profile that is wanted.
@@ -271,6 +286,13 @@ impl Record {
         }
     }
 
+    /// The clients that it has, once it has arrived.
+    fn clients_seen(&self) -> Vec<ClientSeen> {
+        let arrived = self.phase == self.goal() && self.applied_generation == self.generation;
+        let wanted = self.wanted_clients().filter(|_| arrived).unwrap_or_default();
+        wanted.iter().map(|client| ClientSeen { id: client.id, epoch: client.epoch }).collect()
+    }
+
     /// What the control plane is told of it; nothing, where only the cell's configuration names it.
     pub fn observed(&self, with_intent: bool) -> Option<EnvironmentObserved> {
         let (organization, tenant) = self.owner?;
@@ -283,7 +305,7 @@ impl Record {
             step: self.step.clone(),
             conditions: self.conditions.clone(),
             profile_version: self.profile_version.clone(),
-            clients: Vec::new(),
+            clients: self.clients_seen(),
             schema: self.schema.clone(),
             exports: Vec::new(),
             intent: self.intent.clone().filter(|_| with_intent).map(Box::new),

@@ -198,6 +198,12 @@ pub async fn get(tx: &Tx, id: EnvironmentId) -> Result<Option<Record>, DbErr> {
     Entity::find_by_id(id.uuid()).one(&**tx).await?.map(read).transpose()
 }
 
+/// The number of the last change of a row, which nobody changes until the end of this transaction.
+pub async fn hold(tx: &Tx, id: EnvironmentId) -> Result<Option<i64>, DbErr> {
+    let row = Entity::find_by_id(id.uuid()).lock_exclusive().one(&**tx).await?;
+    Ok(row.map(|row| row.observed_version))
+}
+
 /// All of them, after an id, in the order of ids.
 pub async fn list(tx: &Tx, after: Option<EnvironmentId>, limit: u32) -> Result<Vec<Record>, DbErr> {
     let mut query = Entity::find();

@@ -5,6 +5,7 @@ use platform::{
     ctx::Scope,
     db::{self, Db, Tx},
     hash::sha256,
+    oauth::{Issuer, RegistrationError},
     work,
 };
 use sea_orm::DbErr;
@@ -239,6 +240,31 @@ pub(super) async fn write(db: &Db, before: &Record, after: &Record) -> Result<bo
         Ok(written)
     })
     .await
+}
+
+/// Makes the clients of an environment those that are wanted; whether there was anything to do, and nothing if something
+/// else is wanted of it by now.
+pub(super) async fn ensure_clients(
+    db: &Db,
+    issuer: &Issuer,
+    record: &Record,
+    now: DateTime<Utc>,
+) -> Result<Option<bool>, RegistrationError> {
+    let Some(wanted) = record.wanted_clients() else { return Ok(Some(false)) };
+    let whose = (Scope::new(record.shard, record.id.uuid()), record.mode);
+    let changed = db::retry(|| async {
+        let tx = db.begin_system().await?;
+        let known = store::hold(&tx, record.id).await?;
+        if known != Some(record.observed_version) {
+            return Ok::<_, RegistrationError>(None);
+        }
+        let changed = issuer.store().ensure_clients_in_tx(&tx, whose, wanted, now).await?;
+        tx.commit().await?;
+        Ok(Some(changed))
+    })
+    .await?;
+    issuer.refresh().await?;
+    Ok(changed)
 }
 
 /// Makes the row of an environment that the cell's configuration names, or wants it present again; the row as it is then.

@@ -6,6 +6,7 @@ use platform::{
     clock::{self, ClockError},
     ctx::{Clock, Scope},
     db::{self, Db, Migrations, StartError},
+    oauth::{Issuer, ProbeError, RegistrationError, StoreError},
     work::{Done, Retry, Runner, Store, WorkItem},
 };
 use sea_orm::DbErr;
@@ -16,7 +17,7 @@ use tenants::{
 
 use super::{
     Environments, Remains,
-    model::{Access, LEDGER_POSTS, Record, SCHEMA_CURRENT, Step, condition},
+    model::{Access, LEDGER_POSTS, Record, SCHEMA_CURRENT, Step, TOKENS_ISSUED, condition},
     system,
 };
 use crate::config::EnvironmentSection;
@@ -40,6 +41,8 @@ pub struct Converger {
     pub migrations: Migrations,
     /// What the slices keep of environments.
     pub remains: &'static [Remains],
+    /// What issues tokens to their clients.
+    pub issuer: Issuer,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -50,6 +53,9 @@ pub enum Error {
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] DbErr),
+    /// The tables of the issuer failed.
+    #[error("the issuer failed")]
+    Issuer(#[from] StoreError),
 }
 
 /// Why the environments of the cell's configuration are not served.
@@ -74,6 +80,17 @@ pub enum SeedError {
         /// The first condition that does not hold.
         reason: String,
     },
+    /// Its clients cannot be registered.
+    #[error("the clients of {id}: {error}")]
+    Clients {
+        /// The environment.
+        id: EnvironmentId,
+        /// Why not.
+        error: RegistrationError,
+    },
+    /// The issuer failed.
+    #[error("the issuer failed")]
+    Issuer(#[from] StoreError),
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] DbErr),
@@ -94,6 +111,8 @@ pub enum Outcome {
 enum Look {
     /// It was done before.
     There,
+    /// Something else is wanted by now.
+    Past,
     /// It was done now; the row as it is then.
     Made(Record),
     /// It cannot be done now; the row says why.
@@ -121,7 +140,7 @@ impl Converger {
             Ok(Outcome::Settled) => Ok(Done::Finished),
             Ok(Outcome::More) => Ok(Done::Next { step: "more".to_owned(), run_at: after(TimeDelta::zero()) }),
             Ok(Outcome::Wait) => Ok(Done::Next { step: "wait".to_owned(), run_at: after(PAUSE) }),
-            Err(Error::Database(error)) if passes(&error) => {
+            Err(Error::Database(error) | Error::Issuer(StoreError::Database(error))) if passes(&error) => {
                 tracing::warn!(environment = %id, %error, "an environment waits for the database");
                 Ok(Done::Next { step: "wait".to_owned(), run_at: after(PAUSE) })
             }
@@ -141,6 +160,7 @@ impl Converger {
         for &step in record.steps() {
             match self.look(step, &record).await? {
                 Look::There => {}
+                Look::Past => return Ok(Outcome::More),
                 Look::Made(after) => return self.write(&record, &after, Outcome::More).await,
                 Look::Wait(after) => return self.write(&record, &after, Outcome::Wait).await,
                 Look::Stuck(after) => return self.write(&record, &after, Outcome::Settled).await,
@@ -164,6 +184,7 @@ impl Converger {
             Step::Fit => Ok(self.fit(record)),
             Step::Clock => self.clock(record).await,
             Step::Profile => Ok(self.profile(record)),
+            Step::Clients => self.clients(record).await,
             Step::Verify => self.verify(record).await,
             Step::Clear => self.clear(record).await,
         }
@@ -217,7 +238,24 @@ impl Converger {
         if done { Look::There } else { Look::Made(after) }
     }
 
-    /// Looks, rather than trusts what was written: at the schema, and whether the ledger would post.
+    async fn clients(&self, record: &Record) -> Result<Look, Error> {
+        match system::ensure_clients(&self.db, &self.issuer, record, self.clock.now()).await {
+            Ok(None) => Ok(Look::Past),
+            Ok(Some(false)) => Ok(Look::There),
+            Ok(Some(true)) => {
+                let seen = self.seen("ClientsKnown", Status::True, "Registered", None);
+                Ok(Look::Made(record.after(Step::Clients, [seen])))
+            }
+            Err(RegistrationError::Store(error)) => Err(error.into()),
+            Err(error) => {
+                let seen = self.seen("ClientsKnown", Status::False, "Refused", Some(error.to_string()));
+                Ok(Look::Stuck(failed(record, Step::Clients, seen)))
+            }
+        }
+    }
+
+    /// Looks, rather than trusts what was written: at the schema, whether the ledger would post, and whether
+    /// a client would be let in.
     async fn verify(&self, record: &Record) -> Result<Look, Error> {
         let schema = self.schema();
         if record.is_verified(&schema) {
@@ -238,8 +276,14 @@ impl Converger {
                 self.seen(LEDGER_POSTS, Status::False, "Refused", Some(error.to_string()))
             }
         };
-        let holds = fits.status == Status::True && posts.status == Status::True;
-        let after = record.after(Step::Verify, [fits, posts]);
+        let issued = match self.issuer.round_trip(scope(record), record.mode).await {
+            Ok(()) => self.seen(TOKENS_ISSUED, Status::True, "Accepted", None),
+            Err(ProbeError::Store(error)) => return Err(error.into()),
+            Err(error) => self.seen(TOKENS_ISSUED, Status::False, "Refused", Some(error.to_string())),
+        };
+        let looked = [fits, posts, issued];
+        let holds = looked.iter().all(|seen| seen.status == Status::True);
+        let after = record.after(Step::Verify, looked);
         Ok(if holds { Look::Made(Record { schema, ..after }) } else { Look::Wait(after) })
     }
 
@@ -268,8 +312,8 @@ impl Converger {
     /// all others that are not what is wanted of them.
     ///
     /// # Errors
-    /// One of them has another shard, or cannot be made ready.
-    pub async fn seed(&self, sections: &[EnvironmentSection]) -> Result<(), SeedError> {
+    /// One of them has another shard, or cannot be made ready, or its clients cannot be registered.
+    pub async fn seed(&self, sections: &[EnvironmentSection], scopes: &[&str]) -> Result<(), SeedError> {
         let home = self.environments.home();
         for section in sections {
             let record =
@@ -278,6 +322,10 @@ impl Converger {
                 return Err(SeedError::Moved { id: section.id, shard: record.shard });
             }
             self.settle(section.id, Phase::Ready).await?;
+            let scope = scope(&record);
+            let wanted: Vec<_> = section.clients.iter().map(|client| client.intent(scopes)).collect();
+            let registered = self.issuer.ensure_clients(scope, record.mode, &wanted).await;
+            registered.map_err(|error| SeedError::Clients { id: section.id, error })?;
         }
         for record in system::named(&self.db).await? {
             if sections.iter().all(|section| section.id != record.id) {
@@ -304,6 +352,7 @@ impl Converger {
                 Ok(Outcome::More) => {}
                 Ok(Outcome::Settled | Outcome::Wait) => break,
                 Err(Error::Database(error)) => return Err(error.into()),
+                Err(Error::Issuer(error)) => return Err(error.into()),
             }
         }
         let record = system::get(&self.db, id).await?;

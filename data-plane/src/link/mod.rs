@@ -115,6 +115,8 @@ struct Inner {
     environments: Environments,
     clock: Clock,
     section: LinkSection,
+    /// Where tenants reach the cell.
+    public_url: String,
     egress: EgressConfig,
     jurisdiction: JurisdictionId,
     mode: Mode,
@@ -157,6 +159,7 @@ impl Link {
             environments,
             clock,
             section,
+            public_url: config.cell.public_url.clone(),
             egress,
             jurisdiction,
             mode,
@@ -253,7 +256,7 @@ impl Link {
     }
 
     async fn enrol_with(&self, join: &Join) -> Result<Arc<Session>, Error> {
-        let Inner { rows, keys, clock, section, .. } = &*self.0;
+        let Inner { rows, keys, clock, section, public_url, .. } = &*self.0;
         let (state, pending, key_pem) = rows.pending(keys, join.cell, Some(join.id)).await?;
         let stranger = Wire::new(&self.0.egress, &join.url, &join.root, None)?;
         let asked = Enrol {
@@ -267,7 +270,7 @@ impl Link {
             software: software(),
             contract: [SPOKEN.lowest(), SPOKEN.highest()],
             sent_at: clock.now(),
-            url: section.public_url.clone(),
+            url: public_url.clone(),
         };
         let enrolled = stranger.enrol(&asked).await?;
         if enrolled.cell != join.cell {

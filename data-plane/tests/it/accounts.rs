@@ -171,7 +171,7 @@ async fn one_external_id_of_many_at_once_wins() {
 async fn what_cannot_be_opened_is_named() {
     let cell = Cell::sqlite().await;
     let party = cell.party(&cell.token).await;
-    let stranger = cell.party(&cell.token_of(2)).await;
+    let stranger = cell.party(&cell.token_of(2).await).await;
     for (body, code, pointer) in [
         (json!({"party_id": stranger}), "account_party_unknown", "/party_id"),
         (json!({"party_id": party, "currency": "COP"}), "currency_not_offered", "/currency"),
@@ -238,7 +238,7 @@ async fn accounts_are_listed_by_page_and_filter_and_only_to_their_tenant() {
         let answer = cell.get("/v1/accounts?cursor=bm9uZQ").token(&cell.token).send().await;
         answer.is_problem("invalid_cursor", "a cursor of nobody");
 
-        let stranger = cell.token_of(2);
+        let stranger = cell.token_of(2).await;
         let theirs = cell.get("/v1/accounts").token(&stranger).send().await.ok(200);
         assert_eq!(theirs["data"], json!([]));
         cell.get(&path(&customer, ""))
@@ -413,7 +413,7 @@ async fn a_closure_and_a_deposit_at_once_exclude_each_other() {
 async fn the_institutions_own_accounts_need_their_own_scope() {
     let cell = Cell::sqlite().await;
     let cash = cell.internal("asset").await;
-    let token = cell.token_with(&["accounts:read", "accounts:write"]);
+    let token = cell.token_with(&["accounts:read", "accounts:write"]).await;
     for action in ["/freezes", "/closures"] {
         let call = cell.post(&path(&cash, action), &why(action)).token(&token).key(action);
         call.send().await.is_problem("insufficient_scope", action);

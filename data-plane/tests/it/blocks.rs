@@ -126,8 +126,10 @@ async fn the_blocks_of_an_account_are_listed() {
         assert_eq!(cell.read(&other).await["data"], json!([]), "another account's");
         let answer = get(&format!("{other}?cursor={cursor}"), &cell.token).await;
         answer.is_problem("invalid_cursor", "of another account");
-        get(&at, &cell.token_of(2)).await.is_problem("not_found", "another tenant");
-        get(&at, &cell.token_with(&["holds:read"])).await.is_problem("insufficient_scope", "of holds only");
+        get(&at, &cell.token_of(2).await).await.is_problem("not_found", "another tenant");
+        get(&at, &cell.token_with(&["holds:read"]).await)
+            .await
+            .is_problem("insufficient_scope", "of holds only");
     }
 }
 
@@ -230,7 +232,8 @@ async fn what_cannot_be_blocked_is_named() {
     answer.is_problem("not_found", "another account's block");
     let answer = cell.act(&release(&account, &fresh().to_string()), &because("resolved")).await;
     answer.is_problem("not_found", "no block");
-    let call = cell.post(&release(&account, hold), &because("resolved")).token(&cell.token_of(2)).key("k");
+    let call =
+        cell.post(&release(&account, hold), &because("resolved")).token(&cell.token_of(2).await).key("k");
     call.send().await.is_problem("not_found", "another tenant");
     let pay = PlainTransfer { id: fresh(), debit: id(&account), credit: id(&customer), money: pesos(991) };
     assert_eq!(refusal(&cell.post_direct(pay).await), Some(Reason::InsufficientFunds));

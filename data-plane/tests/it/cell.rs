@@ -3,21 +3,24 @@
 use std::ops::Deref;
 
 use data_plane::{
-    app::{App, tokens},
+    app::App,
     config::CellConfig,
     migrations::migrations,
     router::{document, router, scopes},
 };
 use platform::{
     config,
-    ctx::Clock,
+    ctx::{Clock, Scope},
     drain::Drain,
+    oauth::Credential,
     telemetry::{self, Readiness},
-    testing::{TestDb, http::Api},
-    token::{Claims, Scopes},
+    testing::{TestDb, http::Api, oauth::token_as},
 };
 use tempfile::TempDir;
-use tenants::id::{ClientId, EnvironmentId};
+use tenants::{
+    environment::Mode,
+    id::{ClientId, EnvironmentId},
+};
 use utoipa::openapi::OpenApi;
 use uuid::Uuid;
 
@@ -31,6 +34,8 @@ pub struct Cell {
     pub document: OpenApi,
     /// Of the first environment, with every scope.
     pub token: String,
+    /// Of the client that its configuration names.
+    pub credential: Credential,
     kept: (TestDb, TempDir),
 }
 
@@ -73,15 +78,24 @@ impl Cell {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cell.toml");
         let at = |name: &str| folder.path().join(name).display().to_string();
+        let credential = Credential::make(ClientId::from_uuid(Uuid::from_u128(7))).unwrap();
+        let key = credential.public();
+        let client = format!(
+            "[[environments.clients]]\nid = \"{}\"\nname = \"test\"\nkeys = [{{ kid = \"{}\", x = \"{}\", y = \"{}\" }}]\n",
+            credential.id(),
+            key.kid,
+            key.x,
+            key.y,
+        );
         let environments: String = ENVIRONMENTS
             .iter()
             .map(|&number| format!("[[environments]]\nid = \"{}\"\nshard = 0\n", environment(number)))
+            .rev()
             .collect();
         let text = format!(
             "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n[database]\nurl = \"\"\n[keys]\n\
-             sealing_file = \"{}\"\ntoken_file = \"{}\"\n{environments}",
+             sealing_file = \"{}\"\n{environments}{client}",
             at("sealing.key"),
-            at("token.key"),
         );
         std::fs::write(&file, text).unwrap();
         let mut config: CellConfig = config::load(Some(&file), []).unwrap();
@@ -91,8 +105,9 @@ impl Cell {
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
         let document = document().unwrap();
         let api = Api::new(router, &document);
-        let token = token(&config, 1, scopes().into_iter().collect());
-        Self { app, api, document, token, kept: (db, folder) }
+        let mut cell = Self { app, api, document, token: String::new(), credential, kept: (db, folder) };
+        cell.token = cell.token_of(1).await;
+        cell
     }
 
     /// A connection that sees every row, to look behind the cell.
@@ -101,47 +116,34 @@ impl Cell {
     }
 
     /// A token of another environment of the cell, with every scope.
-    pub fn token_of(&self, number: u128) -> String {
-        self.issue(&claims(number, scopes().into_iter().collect()))
+    pub async fn token_of(&self, number: u128) -> String {
+        self.issue(number, number, &scopes()).await
     }
 
     /// A token of another client of the first environment, with every scope.
-    pub fn token_as(&self, client: u128) -> String {
-        let sub = ClientId::from_uuid(Uuid::from_u128(client));
-        self.issue(&Claims { sub, ..claims(1, scopes().into_iter().collect()) })
+    pub async fn token_as(&self, client: u128) -> String {
+        self.issue((1_u128 << 64) | client, 1, &scopes()).await
     }
 
     /// A token of the first environment that may do nothing.
-    pub fn weak_token(&self) -> String {
-        self.issue(&claims(1, Scopes::default()))
+    pub async fn weak_token(&self) -> String {
+        self.token_with(&[]).await
     }
 
-    /// A token of the first environment with these scopes.
-    pub fn token_with(&self, scopes: &[&str]) -> String {
-        self.issue(&claims(1, scopes.iter().copied().collect()))
+    /// A token of a client of the first environment with these scopes.
+    pub async fn token_with(&self, scopes: &[&str]) -> String {
+        self.issue(2_u128 << 64, 1, scopes).await
     }
 
-    /// A token signed by the cell's key for an environment that it does not have.
-    pub fn misplaced_token(&self) -> String {
-        self.token_of(99)
+    /// A token issued by the cell for an environment that it does not have.
+    pub async fn misplaced_token(&self) -> String {
+        self.token_of(99).await
     }
 
-    fn issue(&self, claims: &Claims) -> String {
-        self.app.access.tokens().issue(claims)
+    async fn issue(&self, client: u128, number: u128, scopes: &[&str]) -> String {
+        let App { issuer, clock, .. } = &self.app;
+        let id = ClientId::from_uuid(Uuid::from_u128(client));
+        let scope = Scope::new(0, environment(number).uuid());
+        token_as(issuer, clock, id, (scope, Mode::Sandbox), scopes).await
     }
-}
-
-pub fn claims(number: u128, scope: Scopes) -> Claims {
-    Claims {
-        sub: ClientId::from_uuid(Uuid::from_u128(7)),
-        env: environment(number),
-        scope,
-        exp: i64::MAX,
-        jti: "test".to_owned(),
-    }
-}
-
-/// A token that the cell of this configuration accepts, from its key file, as the demo makes one.
-fn token(config: &CellConfig, number: u128, scope: Scopes) -> String {
-    tokens(&config.keys.token_file).unwrap().issue(&claims(number, scope))
 }

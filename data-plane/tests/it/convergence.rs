@@ -6,9 +6,10 @@ use data_plane::{
     environments::{
         Converged, Converger, Wanted, counts, mark_reported_in_tx, observed_all, observed_since, want_in_tx,
     },
+    router::scopes,
 };
 use futures::future::join_all;
-use platform::{clock::offset_in_tx, ctx::Scope};
+use platform::{clock::offset_in_tx, ctx::Scope, testing::oauth::TestClient};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tenants::{
@@ -70,7 +71,7 @@ impl Cell {
     }
 
     async fn refusal_of(&self, number: u128) -> Option<String> {
-        let answer = self.get("/v1/environment").token(&self.token_of(number)).send().await;
+        let answer = self.get("/v1/environment").token(&self.token_of(number).await).send().await;
         if answer.status == 200 { None } else { answer.code() }
     }
 }
@@ -96,7 +97,7 @@ async fn an_environment_that_is_wanted_becomes_ready_and_takes_transfers() {
         assert_eq!(seen.profile_version, intent(10).profile_version);
         assert!(!seen.schema.is_empty());
         assert_eq!(seen.intent.as_deref(), Some(&intent(10)));
-        let token = cell.token_of(10);
+        let token = cell.token_of(10).await;
         let own = async |name: &str, class: &str| -> Value {
             let body = json!({"name": name, "class": class, "may_overdraw": true});
             cell.post("/v1/internal-accounts", &body).token(&token).key(name).send().await.json()["id"]
@@ -293,9 +294,14 @@ async fn an_empty_environment_is_removed_and_one_with_rows_is_not() {
             cell.converges(&intent(number), 1).await;
         }
         let account = json!({"name": "Cash", "class": "asset", "may_overdraw": true});
-        cell.post("/v1/internal-accounts", &account).token(&cell.token_of(11)).key("a").send().await.ok(201);
+        cell.post("/v1/internal-accounts", &account)
+            .token(&cell.token_of(11).await)
+            .key("a")
+            .send()
+            .await
+            .ok(201);
         let party = json!({"type": "natural", "given_names": "Ana", "family_names": "García"});
-        cell.post("/v1/parties", &party).token(&cell.token_of(12)).key("p").send().await.ok(201);
+        cell.post("/v1/parties", &party).token(&cell.token_of(12).await).key("p").send().await.ok(201);
         assert_eq!(cell.converges(&phased(10, Desired::Removed), 2).await.phase, Phase::Removed);
         for number in [11, 12] {
             let seen = cell.converges(&phased(number, Desired::Removed), 2).await;
@@ -307,6 +313,51 @@ async fn an_empty_environment_is_removed_and_one_with_rows_is_not() {
         }
         let counted = counts(&cell.app.db, &cell.app.environments).await.unwrap();
         assert_eq!((counted.environments, counted.ready), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn its_clients_are_those_that_are_wanted_and_their_tokens_end_with_them() {
+    for cell in Cell::both().await {
+        let App { issuer, clock, .. } = &cell.app;
+        let scope = Scope::new(0, environment(10).uuid());
+        let [one, two] = [(); 2].map(|()| TestClient::new(clock, scope, Mode::Sandbox, &scopes()));
+        let with = |clients: &[&TestClient]| EnvironmentIntent {
+            clients: clients.iter().map(|client| client.registration.client.clone()).collect(),
+            ..intent(10)
+        };
+        let answer = async |token: &str| {
+            let answer = cell.get("/v1/environment").token(token).send().await;
+            if answer.status == 200 { None } else { answer.code() }
+        };
+        let seen = cell.converges(&with(&[&one, &two]), 1).await;
+        assert_eq!(seen.phase, Phase::Ready);
+        for name in ["ClientsKnown", "TokensIssued"] {
+            assert_eq!(holds(&seen, name).map(|(status, _)| status), Some(Status::True), "{name}");
+        }
+        assert_eq!(seen.clients.len(), 2);
+        let [first, second] = [one.current(issuer).await, two.current(issuer).await];
+        assert_eq!((answer(&first).await, answer(&second).await), (None, None));
+
+        let mut ended = with(&[&one]);
+        ended.clients[0].epoch = clock.now().timestamp() + 1;
+        let seen = cell.converges(&ended, 2).await;
+        assert_eq!(seen.clients.len(), 1);
+        assert_eq!(answer(&first).await.as_deref(), Some("unauthenticated"), "tokens of before the epoch");
+        assert_eq!(answer(&second).await.as_deref(), Some("unauthenticated"), "of a client that is gone");
+        let again = one.token(issuer, None).await.unwrap().token;
+        assert_eq!(answer(&again).await, None);
+
+        let mut wrong = with(&[&one]);
+        wrong.clients[0].keys.clear();
+        let seen = cell.converges(&wrong, 3).await;
+        assert_eq!((seen.phase, seen.clients.len()), (Phase::Failed, 0));
+        assert_eq!(holds(&seen, "ClientsKnown"), Some((Status::False, "Refused".to_owned())));
+        assert_eq!(answer(&again).await, None, "what was there goes on");
+
+        let gone = EnvironmentIntent { phase: Desired::Removed, ..with(&[&one]) };
+        assert_eq!(cell.converges(&gone, 4).await.phase, Phase::Removed);
+        assert!(issuer.store().registration(one.id()).await.unwrap().is_none());
     }
 }
 

@@ -32,7 +32,11 @@ impl<'a> Tour<'a> {
 
     async fn send(&self, method: Method, path: &str, prepare: impl FnOnce(Call<'a>) -> Call<'a>) -> Answer {
         let call = self.cell.request(method.clone(), path).token(&self.cell.token);
-        let answer = prepare(call).send().await;
+        self.call(method, path, prepare(call)).await
+    }
+
+    async fn call(&self, method: Method, path: &str, call: Call<'a>) -> Answer {
+        let answer = call.send().await;
         assert!(answer.status.is_success(), "{method} {path}: {} {}", answer.status, answer.text());
         let plain = path.split('?').next().unwrap_or_default();
         let serving = self.operations.iter().filter(|operation| operation.serves(method.as_str(), plain));
@@ -69,6 +73,7 @@ async fn every_operation_succeeds_on_a_tour_of_a_cell() {
         for path in ["/livez", "/readyz", "/metrics", "/problems", "/problems/not_found", "/v1/environment"] {
             tour.get(path).await;
         }
+        tokens(&tour).await;
         let [ana, beto] = parties(&tour).await;
         let [salary, savings] = [accounts(&tour, &ana).await, accounts(&tour, &beto).await];
         let own = |name: &str, class: &str| json!({"name": name, "class": class, "may_overdraw": true});
@@ -85,6 +90,17 @@ async fn every_operation_succeeds_on_a_tour_of_a_cell() {
         payments(&tour, salary, savings).await;
         assert_eq!(tour.left(), Vec::<&str>::new(), "operations that the tour leaves out");
     }
+}
+
+async fn tokens(tour: &Tour<'_>) {
+    let issuer = tour.get("/.well-known/oauth-authorization-server").await.json();
+    assert_eq!(tour.get("/v1/oauth/jwks").await.json()["keys"].as_array().unwrap().len(), 1);
+    let (path, now) = ("/v1/oauth/token", tour.cell.app.clock.now());
+    let form = tour.cell.credential.token_form(text(&issuer, "issuer"), now).unwrap();
+    let call = tour.cell.request(Method::POST, path).body(form);
+    let call = call.header("content-type", "application/x-www-form-urlencoded");
+    let token = tour.call(Method::POST, path, call).await.json();
+    tour.cell.get("/v1/environment").token(text(&token, "access_token")).send().await.ok(200);
 }
 
 async fn parties(tour: &Tour<'_>) -> [String; 2] {

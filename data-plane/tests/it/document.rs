@@ -22,7 +22,7 @@ async fn the_document_is_whole_and_the_committed_one() {
 #[tokio::test]
 async fn strangers_and_tokens_without_scopes_are_refused_everywhere() {
     let cell = Cell::sqlite().await;
-    let guarded = cell.refuses_strangers(&cell.weak_token()).await;
+    let guarded = cell.refuses_strangers(&cell.weak_token().await).await;
     assert_eq!(guarded, cell.operations().iter().filter(|operation| !operation.is_public()).count());
     assert!(guarded > 0);
 }
@@ -30,6 +30,6 @@ async fn strangers_and_tokens_without_scopes_are_refused_everywhere() {
 #[tokio::test]
 async fn a_token_of_another_cells_environment_is_refused() {
     let cell = Cell::sqlite().await;
-    let answer = cell.get("/v1/environment").token(&cell.misplaced_token()).send().await;
+    let answer = cell.get("/v1/environment").token(&cell.misplaced_token().await).send().await;
     answer.is_problem("unauthenticated", "an environment that is not here");
 }

@@ -31,7 +31,7 @@ async fn a_sandbox_moves_its_own_clock_forward_once_per_key() {
         };
         post("first", &body).await.ok(200);
         assert!(now(&cell, &cell.token).await >= to);
-        assert!(now(&cell, &cell.token_of(2)).await < to, "another environment's clock stands");
+        assert!(now(&cell, &cell.token_of(2).await).await < to, "another environment's clock stands");
         let again = post("first", &body).await;
         assert_eq!(again.header("idempotency-replayed"), Some("true"));
         post("first", &json!({"to_at": to + TimeDelta::days(1)}))

@@ -145,7 +145,7 @@ async fn of_two_at_once_one_is_made() {
 async fn another_environment_knows_nothing_of_it() {
     for cell in Cell::both().await {
         let id = create(&cell, "k", &ana()).await.ok(201)["id"].as_str().unwrap().to_owned();
-        let (path, stranger) = (format!("/v1/parties/{id}"), cell.token_of(2));
+        let (path, stranger) = (format!("/v1/parties/{id}"), cell.token_of(2).await);
         cell.get(&path).token(&stranger).send().await.is_problem("not_found", "reading");
         let patch = cell.request(axum::http::Method::PATCH, &path).token(&stranger).key("k");
         let patch = patch.header("if-match", "*").json(&json!({"email": null}));

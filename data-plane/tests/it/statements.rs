@@ -333,7 +333,7 @@ async fn what_is_no_statement_is_named() {
     answer.is_problem("not_acceptable", "a form that there is not");
     let at = path(&account, &format!("/statements?from_on={today}&to_on={today}"));
     for accept in ["application/json", "text/csv", "application/xml"] {
-        let call = cell.get(&at).token(&cell.token_of(2)).header("accept", accept);
+        let call = cell.get(&at).token(&cell.token_of(2).await).header("accept", accept);
         call.send().await.is_problem("not_found", "another tenant");
     }
 }

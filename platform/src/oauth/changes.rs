@@ -6,12 +6,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use oauth_as::client::ClientId as Name;
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Set};
+use tenants::contract::ClientIntent;
+use tenants::environment::Mode;
 use tenants::id::ClientId;
 
 use super::directory::{Registration, RegistrationError, name};
 use super::keys::{Kept, PublicKey, Rotation, SigningKey, Stage, Step, plan};
 use super::rows::{HOME, client, issuer, key};
 use super::store::{self, StoreError, change, of_client};
+use crate::ctx::Scope;
 use crate::db::Tx;
 use crate::keys::Keys;
 
@@ -68,6 +71,29 @@ async fn merged(tx: &Tx, wanted: &Registration) -> Result<Option<Registration>, 
     }
     *epoch = std::cmp::max(*epoch, known.client.epoch);
     Ok((known != merged).then_some(merged))
+}
+
+/// Makes these clients, and no others, those of a scope; whether there was anything to do.
+pub async fn ensure_clients(
+    tx: &Tx,
+    keys: &Keys,
+    (scope, mode): (Scope, Mode),
+    wanted: &[ClientIntent],
+    now: DateTime<Utc>,
+) -> Result<bool, RegistrationError> {
+    let mut changed = false;
+    for client in wanted {
+        let registration = Registration { scope, mode, client: client.clone() };
+        changed |= ensure_client(tx, keys, &registration).await?;
+    }
+    for known in store::names_of(tx, scope.id).await? {
+        // What is no id of ours was not registered by us.
+        let Ok(id) = known.parse::<ClientId>() else { continue };
+        if wanted.iter().all(|client| client.id != id) {
+            changed |= remove_client(tx, id, now).await?;
+        }
+    }
+    Ok(changed)
 }
 
 /// Ends every token that a client was given until `now`; whether there is such a client.

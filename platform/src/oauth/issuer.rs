@@ -14,7 +14,7 @@ use oauth_as::server::{
 };
 use oauth_as::token::TokenType;
 use sea_orm::DbErr;
-use tenants::contract::Binding;
+use tenants::contract::{Binding, ClientIntent};
 use tenants::environment::Mode;
 use tenants::id::ClientId;
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ use super::keys::{Es256, Kept, KeySet, PublicKey, Rotation, SigningKey, Stage, p
 use super::store::StoreError;
 use super::system::Store;
 use super::token::Cached;
-use crate::ctx::Clock;
+use crate::ctx::{Clock, Scope};
 use crate::db::Db;
 use crate::hash::sha256_base64url;
 use crate::keys::Keys;
@@ -174,6 +174,15 @@ impl Refused {
     }
 }
 
+/// Whether an issuer can be called so: `https://host` or `http://host`, perhaps with a port, and nothing after it.
+#[must_use]
+pub fn is_name(text: &str) -> bool {
+    let plain = url::Url::parse(text).is_ok_and(|url| {
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty()
+    });
+    plain && !text.ends_with('/') && (text.starts_with("https://") || text.starts_with("http://"))
+}
+
 impl Issuer {
     /// Starts the issuer of this database: the first one makes a key.
     ///
@@ -186,14 +195,7 @@ impl Issuer {
         options: IssuerOptions,
     ) -> Result<Self, IssuerError> {
         let IssuerOptions { url, secrets, rotation } = options;
-        let parsed = url::Url::parse(&url).ok();
-        let plain = parsed.is_some_and(|url| {
-            url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty()
-        });
-        if !plain || url.ends_with('/') || !(url.starts_with("https://") || url.starts_with("http://")) {
+        if !is_name(&url) {
             return Err(IssuerError::Url(url));
         }
         let issuer = Self(Arc::new(Inner {
@@ -255,6 +257,29 @@ impl Issuer {
     pub async fn register(&self, registration: &Registration) -> Result<(), RegistrationError> {
         self.0.store.ensure_client(registration).await?;
         Ok(self.refresh().await?)
+    }
+
+    /// Makes these clients, and no others, those of a scope, at once for this process.
+    ///
+    /// # Errors
+    /// One of them cannot be registered so; then none is.
+    pub async fn ensure_clients(
+        &self,
+        scope: Scope,
+        mode: Mode,
+        wanted: &[ClientIntent],
+    ) -> Result<(), RegistrationError> {
+        self.0.store.ensure_clients((scope, mode), wanted, self.0.clock.now()).await?;
+        Ok(self.refresh().await?)
+    }
+
+    /// Removes a client and ends every token that it was given, at once for this process.
+    ///
+    /// # Errors
+    /// The tables failed.
+    pub async fn remove(&self, id: ClientId) -> Result<(), StoreError> {
+        self.0.store.remove_client(id, self.0.clock.now()).await?;
+        self.refresh().await
     }
 
     /// Takes up what another replica changed, and rotates keys that are due; call it every second.

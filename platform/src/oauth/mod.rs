@@ -17,20 +17,26 @@
 //! What it does not do: people, consent, refresh tokens. The tables are ready for them.
 
 mod changes;
+mod credential;
 mod directory;
 mod dpop;
 pub mod http;
 mod issuer;
 pub mod keys;
+mod probe;
 mod rows;
+mod section;
 mod store;
 mod system;
 mod token;
 
+pub use credential::{BadCredential, Credential};
 pub use directory::{Directory, Entry, Registration, RegistrationError};
 pub use dpop::ProofError;
-pub use issuer::{Grant, Issuer, IssuerError, IssuerOptions, Proof, Refused, Request};
+pub use issuer::{Grant, Issuer, IssuerError, IssuerOptions, Proof, Refused, Request, is_name};
+pub use probe::ProbeError;
 pub use rows::MIGRATION;
+pub use section::ClientSection;
 pub use store::StoreError;
 pub use system::{Store, forget_ended};
 pub use token::Presented;

@@ -7,7 +7,7 @@ use crate::ctx::Scope;
 use crate::db::Role;
 use crate::db::schema::{Migration, Privilege, Table};
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, binary, binary_null, string, string_null, text, text_null,
+    big_integer, big_integer_null, binary, binary_null, string, string_null, text, text_null, uuid_null,
 };
 use uuid::Uuid;
 
@@ -28,12 +28,14 @@ pub const MIGRATION: Migration = Migration::new("m0004_platform_oauth", || {
             .grant(Role::Worker, &Privilege::ALL),
         Table::of_shard("oauth_client")
             .column(text("client_id"))
+            .column(uuid_null("scope_id"))
             .column(binary_null("body"))
             .column(text_null("entry"))
             .column(big_integer("version"))
             .column(big_integer_null("removed_ns"))
             .key(&["client_id"])
             .index(&["version"])
+            .index(&["scope_id"])
             .grant(Role::Worker, &Privilege::ALL),
         Table::of_shard("oauth_record")
             .column(string("kind"))
@@ -109,6 +111,7 @@ rows! {
     /// Registrations, and what is known of a client besides; without a body it was removed.
     client = "oauth_client" {
         #[sea_orm(primary_key, auto_increment = false)] client_id: String,
+        scope_id: Option<Uuid>,
         body: Option<Vec<u8>>,
         entry: Option<String>,
         version: i64,

@@ -10,13 +10,14 @@ use oauth_as::client::{Client, ClientId};
 use oauth_as::device::{DeviceGrant, DeviceGrantState, normalize_user_code};
 use oauth_as::store::{RevocationWindow, WriteOutcome};
 use oauth_as::token::{IssuedToken, RefreshTokenRecord};
-use sea_orm::QuerySelect;
 use sea_orm::entity::prelude::*;
 use sea_orm::sea_query::OnConflict;
+use sea_orm::{QueryOrder, QuerySelect};
 use sea_orm::{Set, TryInsertResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::directory::Registration;
 use super::rows::{HOME, barrier, client, issuer, record, replay};
 use crate::db::Tx;
 use crate::hash::sha256;
@@ -217,6 +218,7 @@ pub async fn put_client(
     let row = client::ActiveModel {
         shard_id: Set(HOME.shard),
         client_id: Set(id.to_owned()),
+        scope_id: Set(entry.as_deref().and_then(Registration::read).map(|known| known.scope.id)),
         body: Set(Some(seal(keys, &field("oauth_client", "", id), client)?)),
         entry: Set(entry),
         version: Set(version),
@@ -224,10 +226,24 @@ pub async fn put_client(
     };
     use client::Column as C;
     let again = OnConflict::columns([C::ShardId, C::ClientId])
-        .update_columns([C::Body, C::Entry, C::Version, C::RemovedNs])
+        .update_columns([C::ScopeId, C::Body, C::Entry, C::Version, C::RemovedNs])
         .to_owned();
     client::Entity::insert(row).on_conflict(again).exec_without_returning(&**tx).await?;
     Ok(())
+}
+
+/// What the clients of a scope are called.
+pub async fn names_of(tx: &Tx, scope: Uuid) -> Result<Vec<String>, DbErr> {
+    client::Entity::find()
+        .select_only()
+        .column(client::Column::ClientId)
+        .filter(client::Column::ShardId.eq(HOME.shard))
+        .filter(client::Column::ScopeId.eq(scope))
+        .filter(client::Column::Body.is_not_null())
+        .order_by_asc(client::Column::ClientId)
+        .into_tuple()
+        .all(&**tx)
+        .await
 }
 
 /// Replaces a registration that is still what the caller thinks.

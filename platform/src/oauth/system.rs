@@ -13,6 +13,8 @@ use oauth_as::store::{RevocationWindow, Storage, StorageError, WriteOutcome};
 use oauth_as::token::{IssuedToken, RefreshTokenRecord};
 use sea_orm::DbErr;
 
+use tenants::contract::ClientIntent;
+use tenants::environment::Mode;
 use tenants::id::ClientId;
 
 use super::changes;
@@ -20,6 +22,7 @@ use super::directory::{Registration, RegistrationError};
 use super::keys::{Kept, Rotation, SigningKey};
 use super::rows::{HOME, client};
 use super::store::{self, StoreError};
+use crate::ctx::Scope;
 use crate::db::{Db, Tx, retry};
 use crate::keys::Keys;
 
@@ -95,6 +98,42 @@ impl Store {
             Ok(changed)
         })
         .await
+    }
+
+    /// Makes these clients, and no others, those of a scope, in the caller's transaction (of the worker); whether there
+    /// was anything to do. After the commit as with [`Store::ensure_client_in_tx`].
+    ///
+    /// # Errors
+    /// One of them cannot be registered so, or the database failed.
+    pub async fn ensure_clients_in_tx(
+        &self,
+        tx: &Tx,
+        whose: (Scope, Mode),
+        wanted: &[ClientIntent],
+        now: DateTime<Utc>,
+    ) -> Result<bool, RegistrationError> {
+        changes::ensure_clients(tx, &self.keys, whose, wanted, now).await
+    }
+
+    /// [`Store::ensure_clients_in_tx`] in a transaction of its own.
+    pub(super) async fn ensure_clients(
+        &self,
+        whose: (Scope, Mode),
+        wanted: &[ClientIntent],
+        now: DateTime<Utc>,
+    ) -> Result<bool, RegistrationError> {
+        retry(|| async {
+            let tx = self.db.begin_system().await?;
+            let changed = self.ensure_clients_in_tx(&tx, whose, wanted, now).await?;
+            tx.commit().await?;
+            Ok(changed)
+        })
+        .await
+    }
+
+    /// [`Store::remove_client_in_tx`] in a transaction of its own.
+    pub(super) async fn remove_client(&self, id: ClientId, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        unit!(self.db, |tx| changes::remove_client(&tx, id, now))
     }
 
     /// Ends, in the caller's transaction (of the worker), every token that a client was given until `now`; whether

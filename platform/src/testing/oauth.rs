@@ -1,10 +1,10 @@
 //! Clients and tokens of the real issuer.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, TimeDelta, Utc};
 use oauth_as::client_assertion::CLIENT_ASSERTION_TYPE;
 use serde_json::{Value, json};
 use tenants::contract::{Binding, ClientIntent, Method, PublicKey};
@@ -42,6 +42,23 @@ pub async fn token(issuer: &Issuer, clock: &Clock, scope: Scope, mode: Mode, sco
     client.token(issuer, None).await.expect("a registered client gets a token").token
 }
 
+/// A token of the client with this id, which is made, or gets another key, for it; otherwise as [`token`].
+///
+/// # Panics
+/// The issuer refuses.
+pub async fn token_as(
+    issuer: &Issuer,
+    clock: &Clock,
+    id: ClientId,
+    (scope, mode): (Scope, Mode),
+    scopes: &[&str],
+) -> String {
+    let mut client = TestClient::new(clock, scope, mode, scopes);
+    client.registration.client.id = id;
+    issuer.register(&client.registration).await.expect("the client can be registered");
+    client.token(issuer, None).await.expect("a registered client gets a token").token
+}
+
 /// A client with a key of its own, by which it proves who it is; in live mode its tokens are bound to that key.
 #[derive(Debug)]
 pub struct TestClient {
@@ -49,7 +66,7 @@ pub struct TestClient {
     pub registration: Registration,
     key: SigningKey,
     clock: Clock,
-    used: AtomicU64,
+    held: Mutex<Option<(String, DateTime<Utc>)>>,
 }
 
 impl TestClient {
@@ -74,7 +91,7 @@ impl TestClient {
             revoked: false,
         };
         let registration = Registration { scope, mode, client };
-        Self { registration, key, clock: clock.clone(), used: AtomicU64::new(0) }
+        Self { registration, key, clock: clock.clone(), held: Mutex::default() }
     }
 
     /// A client that the issuer knows.
@@ -93,15 +110,16 @@ impl TestClient {
         self.registration.client.id
     }
 
-    fn fresh(&self) -> String {
-        format!("{}-{}", self.id(), self.used.fetch_add(1, Ordering::Relaxed))
+    /// What was never used, by no client with this id.
+    fn fresh() -> String {
+        format!("{:032x}", random::bits())
     }
 
     /// The claims of an assertion that is good, for tests that spoil it.
     #[must_use]
     pub fn claims(&self) -> Value {
         let (id, now) = (self.id().to_string(), self.clock.now().timestamp());
-        json!({"iss": id, "sub": id, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": self.fresh()})
+        json!({"iss": id, "sub": id, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": Self::fresh()})
     }
 
     /// An assertion of these claims, signed by its key.
@@ -123,12 +141,29 @@ impl TestClient {
         let PublicKey { x, y, .. } = &self.registration.client.keys[0];
         let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
         let mut claims = json!({"htm": method, "htu": format!("{ISSUER}{path}"),
-            "iat": self.clock.now().timestamp(), "jti": self.fresh()});
+            "iat": self.clock.now().timestamp(), "jti": Self::fresh()});
         if let Some(token) = token {
             claims["ath"] = sha256_base64url(token).into();
         }
         let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk});
         self.key.sign_jws(&header, &claims).expect("the system has randomness")
+    }
+
+    /// A token for all that it may and that has minutes to live, by its clock: the same one for so long.
+    ///
+    /// # Panics
+    /// The issuer refuses.
+    pub async fn current(&self, issuer: &Issuer) -> String {
+        let now = self.clock.now();
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((token, since)) = held
+            && (now - since).abs() < TimeDelta::minutes(5)
+        {
+            return token;
+        }
+        let token = self.token(issuer, None).await.expect("a registered client gets a token").token;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some((token.clone(), now));
+        token
     }
 
     /// A token for `scope`, or for all that it may; with a proof of its key if its tokens are bound to one.
@@ -138,7 +173,9 @@ impl TestClient {
     pub async fn token(&self, issuer: &Issuer, scope: Option<&str>) -> Result<Grant, Refused> {
         let bound = self.registration.client.binding == Binding::Dpop;
         let proof = bound.then(|| self.proof("POST", crate::oauth::http::TOKEN_PATH, None));
-        let jwt = self.assertion(&self.claims());
+        let mut claims = self.claims();
+        claims["aud"] = issuer.url().into();
+        let jwt = self.assertion(&claims);
         let by = Proof::Assertion { jwt: &jwt, kind: Some(CLIENT_ASSERTION_TYPE) };
         let request =
             Request { client_id: None, proof: by, scope, dpop: proof.as_deref(), certificate: None };

@@ -5,17 +5,22 @@ use axum::body::Body;
 use axum::extract::{FromRef, State};
 use axum::http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
-use platform::ctx::Clock;
+use platform::ctx::{Clock, Scope};
 use platform::http::{Json, Path, Query};
 use platform::layers::{self, HttpConfig, RequestId};
+use platform::migrations::migrations;
+use platform::oauth::Issuer;
 use platform::page::PageQuery;
 use platform::problem::{Catalogue, Language, Problem, codes};
+use platform::testing::TestDb;
 use platform::testing::http::{Answer, Api};
-use platform::token::{Access, Authorized, Claims, Tokens};
+use platform::testing::oauth::{issuer, token_as};
+use platform::token::{Access, Authorized};
 use platform::{openapi, operation};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tenants::id::{AccountId, ClientId, EnvironmentId};
+use tenants::environment::Mode;
+use tenants::id::{AccountId, ClientId};
 use tokio::sync::Notify;
 use tower::ServiceExt;
 use utoipa_axum::router::OpenApiRouter;
@@ -94,14 +99,17 @@ async fn panics(_: openapi::Public) -> Json<Value> {
 }
 
 struct Harness {
+    _db: TestDb,
+    issuer: Issuer,
     api: Api,
     document: utoipa::openapi::OpenApi,
     app: App,
 }
 
-fn harness(config: &HttpConfig) -> Harness {
-    let app =
-        App { access: Access::new(Tokens::new(&[1; 32]), Clock::system()), begun: Arc::new(Notify::new()) };
+async fn harness(config: &HttpConfig) -> Harness {
+    let db = TestDb::sqlite(migrations).await;
+    let issuer = issuer(&db, Clock::system()).await;
+    let app = App { access: Access::new(issuer.clone(), Clock::system()), begun: Arc::new(Notify::new()) };
     let catalogue = Arc::new(Catalogue::new(config.language, &[&DOMAIN]).unwrap());
     let (router, document) = OpenApiRouter::new()
         .routes(operation!(thing_create, &THING_BROKEN))
@@ -118,41 +126,38 @@ fn harness(config: &HttpConfig) -> Harness {
     components.schemas.insert("AccountId".to_owned(), <AccountId as utoipa::PartialSchema>::schema());
     let router = router.merge(openapi::router(document.clone()));
     let api = Api::new(layers::apply(router, config, catalogue), &document);
-    Harness { api, document, app }
+    Harness { _db: db, issuer, api, document, app }
 }
 
 impl Harness {
-    fn token(&self, scope: &str) -> String {
-        self.app.access.tokens().issue(&Claims {
-            sub: ClientId::from_uuid(Uuid::from_u128(1)),
-            env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-            scope: scope.to_owned().into(),
-            exp: i64::MAX,
-            jti: "t".to_owned(),
-        })
+    async fn token(&self, scope: &str) -> String {
+        let scopes: Vec<&str> = scope.split(' ').collect();
+        let id = ClientId::from_uuid(Uuid::from_u128(1));
+        let whose = (Scope::new(0, Uuid::from_u128(2)), Mode::Sandbox);
+        token_as(&self.issuer, &Clock::system(), id, whose, &scopes).await
     }
 
     /// A request with a good token.
     async fn get(&self, path: &str) -> Answer {
-        self.api.get(path).token(&self.token("things:read")).send().await
+        self.api.get(path).token(&self.token("things:read").await).send().await
     }
 
     async fn post(&self, body: impl Into<Body>) -> Answer {
-        let call = self.api.request(Method::POST, "/v1/things").token(&self.token("things:write"));
+        let call = self.api.request(Method::POST, "/v1/things").token(&self.token("things:write").await);
         call.header("content-type", "application/json").body(body).send().await
     }
 }
 
 #[tokio::test]
 async fn a_problem_is_told_in_the_callers_language_with_its_request_id() {
-    let harness = harness(&HttpConfig::default());
+    let harness = harness(&HttpConfig::default()).await;
     for (language, title, detail) in [
         ("es-MX,es;q=0.9", "Roto", "La cosa x está rota."),
         ("pt-BR", "Quebrado", "A coisa x está quebrada."),
         ("fr", "Broken", "Thing x is broken."),
     ] {
         let call =
-            harness.api.post("/v1/things", &json!({"name": "x"})).token(&harness.token("things:write"));
+            harness.api.post("/v1/things", &json!({"name": "x"})).token(&harness.token("things:write").await);
         let response = call.header("accept-language", language).header("x-request-id", "mine-7").send().await;
         assert_eq!(response.header("x-request-id"), Some("mine-7"));
         let tag = &response.headers[header::CONTENT_LANGUAGE];
@@ -167,7 +172,7 @@ async fn a_problem_is_told_in_the_callers_language_with_its_request_id() {
 
 #[tokio::test]
 async fn what_axum_would_answer_with_text_is_a_problem() {
-    let harness = harness(&HttpConfig { body_limit_bytes: 64, ..HttpConfig::default() });
+    let harness = harness(&HttpConfig { body_limit_bytes: 64, ..HttpConfig::default() }).await;
     let json = "application/json";
     for (method, path, kind, body, code, pointer) in [
         (Method::GET, "/nowhere", json, "", "not_found", ""),
@@ -181,7 +186,7 @@ async fn what_axum_would_answer_with_text_is_a_problem() {
         (Method::GET, "/v1/things?limits=1", json, "", "invalid_parameter", "limits"),
         (Method::GET, "/v1/things/acct_1", json, "", "invalid_parameter", "id"),
     ] {
-        let call = harness.api.request(method, path).token(&harness.token("things:read things:write"));
+        let call = harness.api.request(method, path).token(&harness.token("things:read things:write").await);
         let response = call.header("content-type", kind).body(body).send().await;
         if code == "method_not_allowed" {
             assert_eq!(response.headers[header::ALLOW], "POST,GET,HEAD");
@@ -195,7 +200,7 @@ async fn what_axum_would_answer_with_text_is_a_problem() {
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not() {
-    let harness = harness(&HttpConfig { body_limit_bytes: 20, ..HttpConfig::default() });
+    let harness = harness(&HttpConfig { body_limit_bytes: 20, ..HttpConfig::default() }).await;
     let fits = harness.post(r#"{"name":"123456789"}"#).await;
     fits.is_problem("thing_broken", "a body of the limit's length");
     let long = r#"{"name":"1234567890"}"#;
@@ -208,7 +213,7 @@ async fn a_body_over_the_limit_is_refused_whether_its_length_is_declared_or_not(
 
 #[tokio::test]
 async fn more_requests_than_the_limit_are_shed_and_a_dropped_one_makes_room() {
-    let harness = harness(&HttpConfig { in_flight_limit: 1, ..HttpConfig::default() });
+    let harness = harness(&HttpConfig { in_flight_limit: 1, ..HttpConfig::default() }).await;
     let hanging = tokio::spawn({
         let api = harness.api.clone();
         async move { api.get("/hang").send().await }
@@ -225,7 +230,7 @@ async fn more_requests_than_the_limit_are_shed_and_a_dropped_one_makes_room() {
 
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_ended() {
-    let harness = harness(&HttpConfig { timeout_ms: 3, ..HttpConfig::default() });
+    let harness = harness(&HttpConfig { timeout_ms: 3, ..HttpConfig::default() }).await;
     let problem = harness.get("/hang").await.is_problem("timeout", "a handler that hangs");
     assert_eq!(problem["retryable"], true);
     assert!(problem["detail"].as_str().unwrap().contains("3 ms"), "{problem}");
@@ -233,20 +238,20 @@ async fn a_request_that_takes_too_long_is_ended() {
 
 #[tokio::test]
 async fn a_panic_is_an_internal_problem_and_says_nothing() {
-    let harness = harness(&HttpConfig::default());
+    let harness = harness(&HttpConfig::default()).await;
     let problem = harness.get("/panic").await.is_problem("internal", "a handler that panics");
     assert!(!problem.to_string().contains("secret"), "{problem}");
 }
 
 #[tokio::test]
 async fn a_caller_needs_a_token_with_the_scope() {
-    let harness = harness(&HttpConfig::default());
-    let bearer = |scope| format!("Bearer {}", harness.token(scope));
+    let harness = harness(&HttpConfig::default()).await;
+    let bearer = async |scope| format!("Bearer {}", harness.token(scope).await);
     for (authorization, code, challenge) in [
         (None, "unauthenticated", "Bearer"),
         (Some("Basic eDp5".to_owned()), "unauthenticated", "Bearer"),
-        (Some(bearer("things:read") + "x"), "unauthenticated", "Bearer error=\"invalid_token\""),
-        (Some(bearer("things:write")), "insufficient_scope", "Bearer error=\"insufficient_scope\""),
+        (Some(bearer("things:read").await + "x"), "unauthenticated", "Bearer error=\"invalid_token\""),
+        (Some(bearer("things:write").await), "insufficient_scope", "Bearer error=\"insufficient_scope\""),
     ] {
         let mut call = harness.api.get("/v1/things");
         if let Some(authorization) = &authorization {
@@ -256,20 +261,20 @@ async fn a_caller_needs_a_token_with_the_scope() {
         assert_eq!(answer.header("www-authenticate"), Some(challenge));
         answer.is_problem(code, challenge);
     }
-    assert_eq!(harness.api.refuses_strangers(&harness.token("others:read")).await, 3);
+    assert_eq!(harness.api.refuses_strangers(&harness.token("others:read").await).await, 3);
     assert_eq!(harness.get("/v1/things").await.status, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn long_answers_are_compressed_for_those_who_ask() {
-    let harness = harness(&HttpConfig::default());
+    let harness = harness(&HttpConfig::default()).await;
     for (path, asked, compressed) in [
         ("/v1/things", "gzip, br", true),
         ("/v1/things", "", false),
         ("/v1/things", "gzip;q=0", false),
         ("/v1/things/acct_00000000000000000000000001", "gzip", false),
     ] {
-        let call = harness.api.get(path).token(&harness.token("things:read"));
+        let call = harness.api.get(path).token(&harness.token("things:read").await);
         let response = call.header("accept-encoding", asked).send().await;
         assert_eq!(response.status, StatusCode::OK);
         assert_eq!(response.headers.contains_key(header::CONTENT_ENCODING), compressed, "{path} {asked}");
@@ -278,7 +283,7 @@ async fn long_answers_are_compressed_for_those_who_ask() {
 
 #[tokio::test]
 async fn every_answer_has_the_security_headers() {
-    let harness = harness(&HttpConfig::default());
+    let harness = harness(&HttpConfig::default()).await;
     for path in ["/v1/things", "/nowhere", "/panic", "/problems/internal", "/docs/", "/openapi.json"] {
         let response = harness.get(path).await;
         let headers = response.headers;
@@ -299,7 +304,7 @@ async fn every_answer_has_the_security_headers() {
 
 #[tokio::test]
 async fn every_code_has_a_page_in_every_language() {
-    let harness = harness(&HttpConfig::default());
+    let harness = harness(&HttpConfig::default()).await;
     let catalogue = Catalogue::new(Language::En, &[&DOMAIN]).unwrap();
     for code in catalogue.codes() {
         for language in Language::ALL {
@@ -323,7 +328,7 @@ async fn every_code_has_a_page_in_every_language() {
 
 #[tokio::test]
 async fn the_document_says_what_the_router_does() {
-    let harness = harness(&HttpConfig::default());
+    let harness = harness(&HttpConfig::default()).await;
     assert_eq!(openapi::faults(&harness.document), Vec::<String>::new());
     let operations = harness.api.operations();
     let find = |id: &str| operations.iter().find(|operation| operation.operation_id == id).unwrap();

@@ -15,7 +15,8 @@ use platform::migrations::migrations;
 use platform::operation;
 use platform::problem::{Catalogue, Language, Problem, codes};
 use platform::testing::TestDb;
-use platform::token::{Access, Authorized, Claims, Place, Places, Tokens};
+use platform::testing::oauth::{issuer, token};
+use platform::token::{Access, Authorized, Place, Places};
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -191,18 +192,12 @@ async fn a_repeated_post_gets_the_first_answer_and_says_so_in_the_environments_t
     let tx = db.begin(scope).await.unwrap();
     advance_in_tx(&tx, scope, Mode::Sandbox, start, moved).await.unwrap();
     tx.commit().await.unwrap();
-    let tokens = Tokens::new(&[1; 32]);
-    let token = tokens.issue(&Claims {
-        sub: ClientId::from_uuid(Uuid::from_u128(1)),
-        env: EnvironmentId::from_uuid(Uuid::from_u128(2)),
-        scope: ["things:write"].into_iter().collect(),
-        exp: i64::MAX,
-        jti: "t".to_owned(),
-    });
+    let issuer = issuer(db.db(), clock.clone()).await;
+    let token = token(&issuer, &clock, scope, Mode::Sandbox, &["things:write"]).await;
     let places = Places::default();
     let place = Place { shard: 0, mode: Mode::Sandbox, suspended: false };
     places.replace([(EnvironmentId::from_uuid(scope.id), place)].into());
-    let app = App { access: Access::of_cell(tokens, clock, offsets, places), db: db.db().clone() };
+    let app = App { access: Access::of_cell(issuer, clock, offsets, places), db: db.db().clone() };
     let router: axum::Router =
         OpenApiRouter::new().routes(operation!(thing_create)).with_state(app).split_for_parts().0;
     let catalogue = Arc::new(Catalogue::new(Language::En, &[]).unwrap());

@@ -9,6 +9,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::runtime::Runtime;
 
 use super::{
     batches, books,
@@ -109,7 +110,7 @@ pub fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut load = Vec::new();
     for round in 0..args.rounds {
         load.push(load_average()?);
-        bench.round(round, &bar)?;
+        bench.round(round, &bar, &runtime)?;
         bar.set_message(format!("round {}: checking the books", round + 1));
         runtime.block_on(async {
             books::check("cell", &bench.world.cell, bench.in_cell, true).await?;
@@ -150,7 +151,7 @@ async fn prepare(args: &Args, bar: &ProgressBar) -> Result<Bench, Box<dyn Error>
     cell.ready("/readyz").await?;
     let mut bare = world.serve("bare", &["bench", "bare"])?;
     bare.ready("/ready").await?;
-    let token = world.token()?;
+    let token = world.token(&cell).await?;
     Ok(Bench {
         world,
         cell,
@@ -180,7 +181,7 @@ impl Bench {
     }
 
     /// Everything once. In odd rounds the baselines come first.
-    fn round(&mut self, round: u32, bar: &ProgressBar) -> Result<(), Box<dyn Error>> {
+    fn round(&mut self, round: u32, bar: &ProgressBar, runtime: &Runtime) -> Result<(), Box<dyn Error>> {
         let seed = SEED + u64::from(round) * 1_000;
         let swapped = round % 2 == 1;
         let mut peak = None;
@@ -189,6 +190,8 @@ impl Bench {
             bar.set_message(format!("round {}: {name}", round + 1));
             let needed = self.wanted(goal) || (goal == POST && self.wanted(DURABLE));
             if needed {
+                // It lives longer than one of them takes, and not as long as all.
+                self.token = runtime.block_on(self.world.token(&self.cell))?;
                 let began = Instant::now();
                 let pair = match goal {
                     POST => {

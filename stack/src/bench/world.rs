@@ -7,7 +7,7 @@ use std::{
     fmt::Write as _,
     fs, io,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
@@ -26,11 +26,12 @@ use platform::{
         DatabaseConfig, Db, Role,
         cluster::{Cluster, Options},
     },
+    oauth::Credential,
     random,
-    token::{Claims, Tokens},
 };
 use tempfile::TempDir;
 use tenants::{
+    contract::PublicKey,
     environment::Mode,
     id::{AccountId, ClientId, EnvironmentId, Id, TransferId},
     money::{Currency, MAX_AMOUNT, Money},
@@ -38,6 +39,7 @@ use tenants::{
 use uuid::Uuid;
 
 use super::{cpu::Processes, http::Connection};
+use crate::transport::Http;
 
 /// What every account begins with, in minor units: more than a run can spend.
 const OPENING: i64 = 1_000_000_000;
@@ -78,6 +80,8 @@ pub struct World {
     pub baseline: Db,
     /// How to connect to it.
     pub baseline_config: DatabaseConfig,
+    /// Of the client that calls.
+    credential: Credential,
     folder: TempDir,
 }
 
@@ -116,7 +120,8 @@ impl World {
         };
         let (cell, _) = make(DATABASES[0]).await?;
         let (baseline, baseline_config) = make(DATABASES[1]).await?;
-        let world = Self { cluster, cell, baseline, baseline_config, folder };
+        let credential = Credential::make(CLIENT)?;
+        let world = Self { cluster, cell, baseline, baseline_config, credential, folder };
         world.psql(DATABASES[1], include_str!("baseline.sql"))?;
         for name in DATABASES {
             world.psql(name, "VACUUM ANALYZE")?;
@@ -151,16 +156,15 @@ impl World {
         let mut text = String::new();
         writeln!(
             text,
-            "[cell]\nname = \"bench\"\njurisdiction = \"mx-cnbv\"\nlisten = \"{address}\"\nshards = 1"
+            "[cell]\nname = \"bench\"\njurisdiction = \"mx-cnbv\"\nlisten = \"{address}\"\nshards = 1\n\
+             public_url = \"http://{address}\""
         )?;
         writeln!(text, "[[environments]]\nid = \"{ENVIRONMENT}\"\nshard = 0")?;
+        let PublicKey { kid, x, y } = self.credential.public();
+        writeln!(text, "[[environments.clients]]\nid = \"{CLIENT}\"\nname = \"bench\"")?;
+        writeln!(text, "keys = [{{ kid = \"{kid}\", x = \"{x}\", y = \"{y}\" }}]")?;
         writeln!(text, "[database]\nurl = \"{}\"", self.cluster.url(Some(Role::App), DATABASES[0]))?;
-        writeln!(
-            text,
-            "[keys]\nsealing_file = {:?}\ntoken_file = {:?}",
-            self.key("sealing"),
-            self.key("token")
-        )?;
+        writeln!(text, "[keys]\nsealing_file = {:?}", self.folder.path().join("sealing.key"))?;
         writeln!(text, "[telemetry]\nfilter = \"warn\"")?;
         fs::write(&file, text)?;
         let log = fs::File::create(self.folder.path().join(format!("{name}.log")))?;
@@ -176,20 +180,10 @@ impl World {
         Ok(Server { process, address })
     }
 
-    fn key(&self, name: &str) -> PathBuf {
-        self.folder.path().join(format!("{name}.key"))
-    }
-
-    /// A token that the cell accepts.
-    pub fn token(&self) -> Result<String, Box<dyn Error>> {
-        let tokens: Tokens = data_plane::app::tokens(&self.key("token"))?;
-        Ok(tokens.issue(&Claims {
-            sub: CLIENT,
-            env: ENVIRONMENT,
-            scope: data_plane::router::scopes().into_iter().collect(),
-            exp: Clock::system().now().timestamp() + 86_400,
-            jti: "bench".to_owned(),
-        }))
+    /// A token of this cell, for ten minutes.
+    pub async fn token(&self, cell: &Server) -> Result<String, Box<dyn Error>> {
+        let http = Http::to(&format!("http://{}", cell.address), READY_WITHIN)?;
+        Ok(http.token(&self.credential).await?)
     }
 
     /// Whose CPU time counts while `server` is measured.

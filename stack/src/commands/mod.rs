@@ -33,6 +33,8 @@ pub enum Command {
     Cells(cells::Args),
     /// What takes a while: look, follow, cancel
     Operations(operations::Args),
+    /// Prints an access token for a client, for `curl`; it lives ten minutes
+    Token(session::Connection),
 }
 
 /// Does it, and says why not.
@@ -58,6 +60,7 @@ fn in_runtime(command: Command) -> Result<(), Failure> {
             Command::Environments(args) => environments::run(&begin(&args.connection)?, args.command).await,
             Command::Cells(args) => cells::run(&begin(&args.connection)?, args.command).await,
             Command::Operations(args) => operations::run(&begin(&args.connection)?, args.command).await,
+            Command::Token(connection) => session::token(&connection, env::vars()).await,
         }
     })
 }

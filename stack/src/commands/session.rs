@@ -1,11 +1,18 @@
 //! Where a control plane is, with which credential it is called, and what is done with its answers.
 
 use std::{
-    collections::HashMap, error::Error, fmt::Write, fs, path::PathBuf, process::ExitCode, time::Duration,
+    collections::HashMap,
+    error::Error,
+    fmt::Write,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
 };
 
 use client::{Call, Client, Page, Planned, control::Operation};
 use futures::TryStreamExt;
+use platform::oauth::Credential;
 use serde_json::Value;
 
 use super::{operations, show};
@@ -26,6 +33,9 @@ pub struct Connection {
     /// The file with the access token; else TAMBO_TOKEN_FILE, else the token itself in TAMBO_TOKEN
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// The file of a client's id and key, which gets a token; else TAMBO_CLIENT_FILE
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "token_file")]
+    client_file: Option<PathBuf>,
     /// Prints the API's objects instead of tables
     #[arg(long, global = true)]
     json: bool,
@@ -77,6 +87,65 @@ impl Failure {
     }
 }
 
+/// With what a control plane is called.
+enum Caller {
+    Token(String),
+    Client(Box<Credential>),
+}
+
+impl Caller {
+    /// What the command line names comes before the variables, and a token before a client.
+    fn of<'a>(connection: &Connection, variable: impl Fn(&str) -> Option<&'a str>) -> Result<Self, Failure> {
+        let file = |name| variable(name).map(PathBuf::from);
+        let client = || file("TAMBO_CLIENT_FILE").map(Self::of_client);
+        let token = || file("TAMBO_TOKEN_FILE").map(Self::of_token);
+        match (&connection.client_file, &connection.token_file) {
+            (Some(file), _) => Self::of_client(file.clone()),
+            (None, Some(file)) => Self::of_token(file.clone()),
+            (None, None) => {
+                let plain = || variable("TAMBO_TOKEN").map(|token| Ok(Self::Token(token.trim().to_owned())));
+                token().or_else(plain).or_else(client).unwrap_or_else(|| {
+                    let text = "no credential: name a file with --client-file or --token-file, TAMBO_CLIENT_FILE or \
+                                TAMBO_TOKEN_FILE";
+                    Err(Failure::Usage(text.to_owned()))
+                })
+            }
+        }
+    }
+
+    fn of_client(file: PathBuf) -> Result<Self, Failure> {
+        let credential = Credential::read(&read(&file)?);
+        let credential =
+            credential.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+        Ok(Self::Client(Box::new(credential)))
+    }
+
+    fn of_token(file: PathBuf) -> Result<Self, Failure> {
+        Ok(Self::Token(read(&file)?.trim().to_owned()))
+    }
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    fs::read_to_string(file)
+        .map_err(|error| Failure::Usage(format!("cannot read the credential in {}: {error}", file.display())))
+}
+
+/// Prints a token for the client that the command line or the variables name.
+pub async fn token(
+    connection: &Connection,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(), Failure> {
+    let variables: HashMap<String, String> = variables.filter(|(_, value)| !value.is_empty()).collect();
+    let variable = |name: &str| variables.get(name).map(String::as_str);
+    let url = connection.url.as_deref().or_else(|| variable("TAMBO_URL")).unwrap_or(USUAL_URL);
+    let Caller::Client(credential) = Caller::of(connection, variable)? else {
+        return Err(Failure::Usage("a token is for a client: name its file with --client-file".to_owned()));
+    };
+    let http = Http::to(url, REQUEST_LIMIT).map_err(|error| Failure::Usage(error.to_string()))?;
+    let token = http.token(&credential).await.map_err(|lost| Failure::Other(lost.into()))?;
+    show::line(&token)
+}
+
 /// One command's dealings with a control plane.
 pub struct Session {
     pub client: Client<Http>,
@@ -93,19 +162,12 @@ impl Session {
         let variables: HashMap<String, String> = variables.filter(|(_, value)| !value.is_empty()).collect();
         let variable = |name: &str| variables.get(name).map(String::as_str);
         let url = connection.url.as_deref().or_else(|| variable("TAMBO_URL")).unwrap_or(USUAL_URL);
-        let file = connection.token_file.clone().or_else(|| variable("TAMBO_TOKEN_FILE").map(PathBuf::from));
-        let token = match (file, variable("TAMBO_TOKEN")) {
-            (Some(file), _) => fs::read_to_string(&file).map_err(|error| {
-                Failure::Usage(format!("cannot read the token in {}: {error}", file.display()))
-            })?,
-            (None, Some(token)) => token.to_owned(),
-            (None, None) => {
-                let text = "no token: name its file with --token-file or TAMBO_TOKEN_FILE";
-                return Err(Failure::Usage(text.to_owned()));
-            }
-        };
         let http = Http::to(url, REQUEST_LIMIT).map_err(|error| Failure::Usage(error.to_string()))?;
-        let client = http.client(token.trim(), &language(variable))?;
+        let language = language(variable);
+        let client = match Caller::of(connection, variable)? {
+            Caller::Token(token) => http.client(&token, &language)?,
+            Caller::Client(credential) => http.client_of(*credential, &language)?,
+        };
         Ok(Self { client, json: connection.json, key: connection.key.clone() })
     }
 
@@ -197,15 +259,21 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_in_a_file_or_a_variable() {
+    fn a_credential_is_in_a_file_or_a_variable() {
         let begin = |file: Option<&str>, variables: &[(&str, &str)]| {
-            let connection =
-                Connection { url: None, token_file: file.map(PathBuf::from), json: false, key: None };
+            let connection = Connection {
+                url: None,
+                token_file: file.map(PathBuf::from),
+                client_file: None,
+                json: false,
+                key: None,
+            };
             let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             Session::begin(&connection, variables).err().map(|failure| failure.text())
         };
         assert_eq!(begin(None, &[("TAMBO_TOKEN", "x")]), None);
         assert!(begin(None, &[("TAMBO_TOKEN", "")]).unwrap().contains("--token-file"));
+        assert!(begin(None, &[("TAMBO_CLIENT_FILE", "/nowhere/me")]).unwrap().contains("/nowhere/me"));
         assert!(begin(Some("/nowhere/token"), &[]).unwrap().contains("/nowhere/token"));
         let far = [("TAMBO_TOKEN", "x"), ("TAMBO_URL", "http://control.example")];
         assert!(begin(None, &far).unwrap().contains("https"), "a token does not go over a wire in the clear");

@@ -47,7 +47,7 @@ pub struct Holder {
 
 impl<'a> Bank<'a> {
     /// Of this tenant, in this cell.
-    pub fn new(
+    pub async fn new(
         operator: &'a Client<Http>,
         declared: &Declared,
         site: &'a Site,
@@ -56,7 +56,8 @@ impl<'a> Bank<'a> {
         let people = People::of(site.jurisdiction())
             .ok_or_else(|| DemoError::NoPeople(site.jurisdiction().id.to_string()))?;
         let Declared { tenant, environment, .. } = *declared;
-        Ok(Self { site, tenant, environment, operator, client: site.client(environment)?, people, bar })
+        let client = site.client(environment).await?;
+        Ok(Self { site, tenant, environment, operator, client, people, bar })
     }
 
     /// Everything, and what came of it.

@@ -165,11 +165,11 @@ async fn show(
     let client = plane.client()?;
     let declared = EXAMPLES.map(|text| declare(&client, text, &progress));
     let declared: Vec<Declared> = futures::future::try_join_all(declared).await?;
-    let bank = |one: &Declared| {
+    let bank = async |one: &Declared| {
         let site = places.get(&one.cell).ok_or(DemoError::Elsewhere(one.environment))?;
-        Bank::new(&client, one, site, progress.bar(site.name()))
+        Bank::new(&client, one, site, progress.bar(site.name())).await
     };
-    let banks = declared.iter().map(bank).collect::<Result<Vec<_>, _>>()?;
+    let banks = futures::future::try_join_all(declared.iter().map(bank)).await?;
     let reports = futures::future::try_join_all(banks.iter().map(|bank| bank.run(args, folder))).await;
     progress.end();
     let reports = reports?;

@@ -7,6 +7,9 @@ use std::{
     path::Path,
 };
 
+use platform::oauth::Credential;
+use tenants::id::ClientId;
+
 use super::LaunchError;
 
 /// What has to fit where a process can go on; SQLite writes less at a time.
@@ -25,6 +28,23 @@ pub fn write_secret(file: &Path, text: &str) -> Result<(), LaunchError> {
     let open = options.write(true).create(true).truncate(true).mode(0o600).open(file);
     open.and_then(|mut open| open.write_all(text.as_bytes()))
         .map_err(|error| LaunchError::Folder { path: file.to_owned(), error })
+}
+
+/// The credential in a file that only the owner may read; one is made for this client if there is none.
+pub fn credential(file: &Path, new: impl FnOnce() -> ClientId) -> Result<Credential, LaunchError> {
+    let unreadable = |error| LaunchError::Folder { path: file.to_owned(), error };
+    if !file.try_exists().map_err(unreadable)? {
+        if let Some(folder) = file.parent() {
+            fs::create_dir_all(folder).map_err(unreadable)?;
+        }
+        let made = Credential::make(new())?;
+        let part = file.with_extension("part");
+        write_secret(&part, &made.written())?;
+        fs::rename(&part, file).map_err(unreadable)?;
+        return Ok(made);
+    }
+    let text = fs::read_to_string(file).map_err(unreadable)?;
+    Credential::read(&text).map_err(|error| LaunchError::Credential { file: file.to_owned(), error })
 }
 
 /// Finds out whether a folder takes more than a page or two, by trying.

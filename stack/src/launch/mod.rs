@@ -37,8 +37,6 @@ use crate::{console::say, transport::Http};
 const READY_WITHIN: Duration = Duration::from_secs(120);
 /// How long to wait before asking again whether one is ready.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
-/// How long the tokens last that are handed out.
-const TOKEN_DAYS: i64 = 7;
 
 /// Why the stack does not run. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +98,31 @@ pub enum LaunchError {
     /// Signals, or a client, cannot be set up.
     #[error(transparent)]
     Io(#[from] io::Error),
+    /// A file holds no credential.
+    #[error("{}: {error}", file.display())]
+    Credential {
+        /// The file.
+        file: PathBuf,
+        /// What it should hold.
+        error: platform::oauth::BadCredential,
+    },
+    /// A control plane that knows another operator than the one whose key is beside it.
+    #[error("{} has no [[operators]] with the key in {}: add it, or name another folder with --data", config.display(), file.display())]
+    NoOperator {
+        /// The configuration.
+        config: PathBuf,
+        /// The credential.
+        file: PathBuf,
+    },
+    /// A key cannot be made.
+    #[error("a key cannot be made: {0}")]
+    Key(#[from] platform::oauth::keys::BadKey),
+    /// A client cannot be registered.
+    #[error("a client cannot be registered: {0}")]
+    Registration(#[from] platform::oauth::RegistrationError),
+    /// A cell's database cannot be opened.
+    #[error("the database of a cell: {0}")]
+    Database(#[from] sea_orm::DbErr),
     /// A process cannot be called.
     #[error(transparent)]
     Egress(#[from] platform::egress::EgressError),
@@ -230,10 +253,10 @@ impl Stack {
         }
     }
 
-    /// How people reach the planes: references, and requests to paste. Writes tokens for an environment of each cell.
+    /// How people reach the planes: references, and requests to paste. Registers a client of an environment of each cell.
     ///
     /// # Errors
-    /// The control plane does not say what there is, or a token cannot be made or written.
+    /// The control plane does not say what there is, or a client cannot be registered.
     pub async fn ways_in(&self) -> Result<String, LaunchError> {
         let which =
             EnvironmentsWhich { state: Some(EnvironmentState::Ready), ..EnvironmentsWhich::default() };
@@ -241,13 +264,13 @@ impl Stack {
         let mut text = self.plane.way_in()?;
         for (site, id) in self.sites.iter().zip(&self.ids) {
             let first = environments.iter().find(|one| one.cell_id == Some(*id));
-            text += &way_in(site, first)?;
+            text += &way_in(site, first).await?;
         }
         Ok(text)
     }
 }
 
-fn way_in(site: &Site, environment: Option<&Environment>) -> Result<String, LaunchError> {
+async fn way_in(site: &Site, environment: Option<&Environment>) -> Result<String, LaunchError> {
     let (jurisdiction, url) = (site.jurisdiction(), site.url());
     let (name, id, currency) = (site.name(), &jurisdiction.id, jurisdiction.currency.code());
     let head = format!("\n{name} ({id}, {currency}, {})\n  reference  {url}/docs\n", site.region());
@@ -256,11 +279,13 @@ fn way_in(site: &Site, environment: Option<&Environment>) -> Result<String, Laun
             "{head}  no environment yet: `demo` on this folder declares one, and a tenant for it\n"
         ));
     };
-    let token = site.write_token(environment.id)?;
-    let token = token.display();
+    let file = site.register(environment.id).await?;
+    let (file, program) = (file.display(), std::env::current_exe()?);
+    let program = program.display();
     Ok(format!(
-        "{head}  token      {token}, for {}, for {TOKEN_DAYS} days\n  \
-         try        curl -H \"Authorization: Bearer $(cat '{token}')\" {url}/v1/environment\n",
+        "{head}  client     {file}, of {}\n  \
+         try        curl -H \"Authorization: Bearer $('{program}' token --url {url} --client-file '{file}')\" \
+         {url}/v1/environment\n",
         environment.id
     ))
 }

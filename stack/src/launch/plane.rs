@@ -7,26 +7,25 @@ use std::{
     time::Duration,
 };
 
-use chrono::TimeDelta;
 use client::Client;
-use control_plane::{PLATFORM, config::ControlPlaneConfig};
-use platform::{ctx::Clock, pki, token::Claims};
-use tenants::id::{ClientId, EnvironmentId};
-use uuid::Uuid;
+use control_plane::config::ControlPlaneConfig;
+use platform::{ctx::Clock, oauth::Credential, pki, random};
+use tenants::{
+    contract::PublicKey,
+    id::{ClientId, Id},
+};
 
 use super::{
-    LaunchError, TOKEN_DAYS,
-    files::{write_secret, write_whole},
+    LaunchError,
+    files::{credential, write_whole},
     process::Job,
 };
 use crate::transport::Http;
 
 const LOG: &str = "control-plane.log";
-const TOKEN: &str = "operator.token";
+const OPERATOR: &str = "operator.json";
 /// How long a request of the launcher and the demo may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(35);
-/// The one client of those who have the folder: idempotency keys belong to a client.
-const OPERATOR: Uuid = Uuid::from_u128(1);
 
 /// The control plane in a folder.
 #[derive(Debug, Clone)]
@@ -54,18 +53,24 @@ impl Plane {
             pki::init(&part, Clock::system().now())?;
             fs::rename(&part, &authority).map_err(written)?;
         }
+        // The key first: the configuration says its public part.
+        let operator = credential(&folder.join(OPERATOR), || {
+            ClientId::from_parts(Clock::system().now(), random::bits())
+        })?;
         let file = folder.join(Self::CONFIG);
         if !file.try_exists().map_err(written)? {
             // Both held until both are known.
             let held = [TcpListener::bind(("127.0.0.1", 0))?, TcpListener::bind(("127.0.0.1", 0))?];
-            let text = config(held[0].local_addr()?, held[1].local_addr()?);
+            let text = config(held[0].local_addr()?, held[1].local_addr()?, &operator);
             write_whole(&file, &text).map_err(written)?;
         }
-        let config = platform::config::load(Some(&file), env::vars())
-            .map_err(|error| LaunchError::Config { file, error })?;
-        let plane = Self { folder, config };
-        write_secret(&plane.token_file(), &plane.token()?)?;
-        Ok(plane)
+        let config: ControlPlaneConfig = platform::config::load(Some(&file), env::vars())
+            .map_err(|error| LaunchError::Config { file: file.clone(), error })?;
+        let public = operator.public();
+        if !config.operators.iter().any(|one| one.id == operator.id() && one.keys.contains(&public)) {
+            return Err(LaunchError::NoOperator { config: file, file: folder.join(OPERATOR) });
+        }
+        Ok(Self { folder, config })
     }
 
     /// Where its files are.
@@ -80,7 +85,7 @@ impl Plane {
 
     /// Where it serves, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.config.control_plane.listen)
+        self.config.control_plane.public_url.clone()
     }
 
     /// Where cells reach it, as lists of hosts that may be called name it.
@@ -100,7 +105,7 @@ impl Plane {
 
     /// A client with an operator's rights.
     pub fn client(&self) -> Result<Client<Http>, LaunchError> {
-        Ok(self.http()?.client(&self.token()?, "en")?)
+        Ok(self.http()?.client_of(self.operator()?, "en")?)
     }
 
     /// The way to it.
@@ -110,43 +115,43 @@ impl Plane {
 
     /// How an operator reaches it.
     pub fn way_in(&self) -> Result<String, LaunchError> {
-        let (url, token) = (self.url(), self.token_file());
-        let (token, program) = (token.display(), env::current_exe()?);
+        let (url, file) = (self.url(), self.operator_file());
+        let (file, program) = (file.display(), env::current_exe()?);
+        let program = program.display();
         Ok(format!(
-            "\ncontrol plane\n  reference  {url}/docs\n  token      {token}, an operator's, for {TOKEN_DAYS} days\n  \
-             try        curl -H \"Authorization: Bearer $(cat '{token}')\" {url}/v1/tenants\n  \
-             commands   export TAMBO_URL={url} TAMBO_TOKEN_FILE='{token}'\n             '{}' cells list\n",
-            program.display()
+            "\ncontrol plane\n  reference  {url}/docs\n  operator   {file}, a client's id and key\n  \
+             commands   export TAMBO_URL={url} TAMBO_CLIENT_FILE='{file}'\n             '{program}' cells list\n  \
+             try        curl -H \"Authorization: Bearer $('{program}' token)\" {url}/v1/tenants\n"
         ))
     }
 
-    fn token_file(&self) -> PathBuf {
-        self.folder.join(TOKEN)
+    fn operator_file(&self) -> PathBuf {
+        self.folder.join(OPERATOR)
     }
 
-    /// A token with every scope, signed by the control plane's own key file.
-    fn token(&self) -> Result<String, LaunchError> {
-        let file = self.folder.join(&self.config.keys.token_file);
-        let tokens = control_plane::app::tokens(&file)
-            .map_err(|error| LaunchError::Folder { path: file.clone(), error })?;
-        Ok(tokens.issue(&Claims {
-            sub: ClientId::from_uuid(OPERATOR),
-            env: EnvironmentId::from_uuid(PLATFORM.id),
-            scope: control_plane::router::scopes().into_iter().collect(),
-            exp: (Clock::system().now() + TimeDelta::days(TOKEN_DAYS)).timestamp(),
-            jti: "tambo".to_owned(),
-        }))
+    fn operator(&self) -> Result<Credential, LaunchError> {
+        let file = self.operator_file();
+        let text =
+            fs::read_to_string(&file).map_err(|error| LaunchError::Folder { path: file.clone(), error })?;
+        Credential::read(&text).map_err(|error| LaunchError::Credential { file, error })
     }
 }
 
 /// Paths are relative to the folder, where the process is started, so that the whole may be moved.
-fn config(listen: SocketAddr, link: SocketAddr) -> String {
+fn config(listen: SocketAddr, link: SocketAddr, operator: &Credential) -> String {
+    let PublicKey { kid, x, y } = operator.public();
     format!(
         r#"# Written once by `tambo`, which keeps your changes. Every key: control-plane/control-plane.default.toml
 # Paths are relative to the folder that it is started in: this one.
 
+[[operators]]
+id = "{id}"
+name = "who has this folder"
+keys = [{{ kid = "{kid}", x = "{x}", y = "{y}" }}]
+
 [control_plane]
 listen = "{listen}"
+public_url = "http://{listen}"
 link_listen = "{link}"
 link_url = "https://{link}"
 
@@ -154,7 +159,7 @@ link_url = "https://{link}"
 url = "sqlite://control-plane.db"
 
 [keys]
-token_file = "token.key"
+sealing_file = "sealing.key"
 
 [pki]
 root_certificate_file = "pki/root/root.pem"
@@ -163,6 +168,7 @@ issuing_key_file = "pki/issuing/issuing.key"
 
 [drain]
 limit_ms = 5000
-"#
+"#,
+        id = operator.id(),
     )
 }

@@ -4,32 +4,37 @@ use std::{
     env, fs, io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use chrono::TimeDelta;
 use client::Client;
 use data_plane::config::{CellConfig, LinkSection};
 use platform::{
-    ctx::Clock,
-    token::{Claims, Scopes},
+    ctx::{Clock, Scope},
+    db::{DatabaseConfig, Db},
+    keys::Keys,
+    oauth::{Credential, Registration, Store},
+    random,
 };
 use serde::Deserialize;
 use tenants::{
-    id::{ClientId, EnvironmentId},
+    contract::{Binding, ClientIntent, Method},
+    id::{ClientId, EnvironmentId, Id},
     jurisdiction::{Country, Jurisdiction},
     profile::{self, Profile},
     region::RegionCode,
 };
 
 use super::{
-    LaunchError, Plane, TOKEN_DAYS,
-    files::{write_secret, write_whole},
+    LaunchError, Plane,
+    files::{credential, write_secret, write_whole},
     process::Job,
 };
 use crate::transport::Http;
 
 const CONFIG: &str = "cell.toml";
+const DATABASE: &str = "cell.db";
 const LOG: &str = "cell.log";
 /// Requests of the launcher and the demo; an import of many thousand lines takes seconds.
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
@@ -97,7 +102,7 @@ impl Site {
 
     /// Where it serves, without a slash at the end.
     pub fn url(&self) -> String {
-        format!("http://{}", self.config.cell.listen)
+        self.config.cell.public_url.clone()
     }
 
     /// How it is started.
@@ -111,8 +116,10 @@ impl Site {
     }
 
     /// A client of an environment in it, in its country's language.
-    pub fn client(&self, environment: EnvironmentId) -> Result<Client<Http>, LaunchError> {
-        Ok(self.http()?.client(&self.token(environment)?, &self.jurisdiction().locale)?)
+    pub async fn client(&self, environment: EnvironmentId) -> Result<Client<Http>, LaunchError> {
+        let (_, new) = self.credential(environment)?;
+        self.registered(environment, &new).await?;
+        Ok(self.http()?.client_of(new, &self.jurisdiction().locale)?)
     }
 
     /// The way to it.
@@ -120,27 +127,48 @@ impl Site {
         Ok(Http::to(&self.url(), REQUEST_LIMIT)?)
     }
 
-    /// A token for an environment, with every scope, signed by the cell's own key file.
-    fn token(&self, environment: EnvironmentId) -> Result<String, LaunchError> {
-        let file = self.folder.join(&self.config.keys.token_file);
-        let tokens = data_plane::app::tokens(&file)
-            .map_err(|error| LaunchError::Folder { path: file.clone(), error })?;
-        let exp = (Clock::system().now() + TimeDelta::days(TOKEN_DAYS)).timestamp();
-        Ok(tokens.issue(&Claims {
-            // The same client each time: idempotency keys belong to a client.
-            sub: ClientId::from_uuid(environment.uuid()),
-            env: environment,
-            scope: data_plane::router::scopes().into_iter().collect::<Scopes>(),
-            exp,
-            jti: "tambo".to_owned(),
-        }))
+    /// Registers a client of an environment, which may do everything there, and says where its credential is.
+    pub async fn register(&self, environment: EnvironmentId) -> Result<PathBuf, LaunchError> {
+        let (file, credential) = self.credential(environment)?;
+        self.registered(environment, &credential).await?;
+        Ok(file)
     }
 
-    /// Writes a new token to a file that only its owner may read, and says where.
-    pub fn write_token(&self, environment: EnvironmentId) -> Result<PathBuf, LaunchError> {
-        let file = self.folder.join("token");
-        write_secret(&file, &self.token(environment)?)?;
-        Ok(file)
+    /// The same client each time: idempotency keys belong to a client.
+    fn credential(&self, environment: EnvironmentId) -> Result<(PathBuf, Credential), LaunchError> {
+        let file = self.folder.join("clients").join(format!("{environment}.json"));
+        let made = || ClientId::from_parts(Clock::system().now(), random::bits());
+        let credential = credential(&file, made)?;
+        Ok((file, credential))
+    }
+
+    /// Whoever has the cell's folder has its database and the key of that.
+    async fn registered(&self, environment: EnvironmentId, of: &Credential) -> Result<(), LaunchError> {
+        // As the configuration says that is written here.
+        let database = DatabaseConfig::new(format!("sqlite://{}", self.folder.join(DATABASE).display()));
+        let file = self.folder.join(&self.config.keys.sealing_file);
+        let keys = Keys::development_file(&file);
+        let keys = keys.map_err(|error| LaunchError::Folder { path: file.clone(), error })?;
+        let db = Db::connect(&database).await?;
+        let client = ClientIntent {
+            id: of.id(),
+            name: "who has this folder".to_owned(),
+            method: Method::PrivateKeyJwt,
+            keys: vec![of.public()],
+            thumbprints: Vec::new(),
+            secret_sha256: None,
+            scopes: data_plane::router::scopes().into_iter().map(Into::into).collect(),
+            binding: Binding::None,
+            epoch: 0,
+            revoked: false,
+        };
+        let scope = Scope::new(0, environment.uuid());
+        let registration = Registration { scope, mode: self.mode(), client };
+        let store = Store::open(db.clone(), Arc::new(keys)).await?;
+        let registered = store.ensure_client(&registration).await;
+        db.close().await?;
+        registered?;
+        Ok(())
     }
 
     /// Leaves it a join token.
@@ -203,21 +231,20 @@ name = "{name}"
 jurisdiction = "{id}"
 mode = "sandbox"
 listen = "{listen}"
+public_url = "http://{listen}"
 
 [link]
 join_token_file = "join.token"
 region = "{region}"
-public_url = "http://{listen}"
 
 [egress]
 allow = ["{link_host}"]
 
 [database]
-url = "sqlite://cell.db"
+url = "sqlite://{DATABASE}"
 
 [keys]
 sealing_file = "sealing.key"
-token_file = "token.key"
 
 [drain]
 limit_ms = 5000

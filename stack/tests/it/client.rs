@@ -32,8 +32,11 @@ async fn a_tenant_is_led_to_an_environment_past_a_condition_that_was_missing() {
     let moves = client.list(control::tenant_move_list(tenant)).await.unwrap();
     assert_eq!(moves.iter().map(|one| one.to.as_str()).collect::<Vec<_>>(), ["verifying", "approved"]);
 
-    let own =
-        Client::new(plane.way(), 2).token(&plane.token_of(organization)).unwrap().language("es-MX").unwrap();
+    let own = Client::new(plane.way(), 2)
+        .token(&plane.token_of(organization).await)
+        .unwrap()
+        .language("es-MX")
+        .unwrap();
     let abroad =
         EnvironmentNew { mode: Mode::Sandbox, region: "us-1".parse().unwrap(), profile_version: None };
     let declare = || control::environment_create(tenant, &abroad);

@@ -240,7 +240,7 @@ async fn what_goes_wrong_is_said_with_its_remedy() {
     assert!(no_id.failed(2).contains("tnt_"), "{}", no_id.err);
     let mut none = desk.command("tenants list");
     none.env_remove("TAMBO_TOKEN_FILE");
-    assert!(run(none).await.failed(2).contains("--token-file"));
+    assert!(run(none).await.failed(2).contains("--client-file"));
     let clear = desk.run("tenants list --url http://control.example").await;
     assert!(clear.failed(2).contains("https"), "{}", clear.err);
     let nowhere = desk.run("tenants list --url http://127.0.0.1:1").await;

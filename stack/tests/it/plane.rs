@@ -29,12 +29,12 @@ use platform::{
     drain::{self, Drain, DrainConfig},
     pki,
     telemetry::{self, Readiness},
-    token::{Claims, Scopes},
+    testing::oauth::token,
 };
 use tempfile::TempDir;
 use tenants::{
     environment::Mode,
-    id::{ClientId, EnvironmentId, OperationId, OrganizationId, TenantId},
+    id::{OperationId, OrganizationId, TenantId},
 };
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -54,10 +54,10 @@ impl Plane {
         let at = |name: &str| folder.path().join(name).display().to_string();
         pki::init(folder.path(), Clock::system().now()).unwrap();
         let text = format!(
-            "[database]\nurl = \"sqlite://{}\"\n[keys]\ntoken_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+            "[database]\nurl = \"sqlite://{}\"\n[keys]\nsealing_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
              issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
             at("control-plane.db"),
-            at("token.key"),
+            at("sealing.key"),
             at("root/root.pem"),
             at("issuing/issuing.pem"),
             at("issuing/issuing.key"),
@@ -69,7 +69,7 @@ impl Plane {
         let app = App::start(&config, Clock::system(), &drain).await.unwrap();
         let readiness = Readiness::new(drain.clone());
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
-        let operator = token(&app, PLATFORM.id);
+        let operator = token_of(&app, PLATFORM.id).await;
         Self { app, router, operator, drain, folder }
     }
 
@@ -82,8 +82,8 @@ impl Plane {
         Client::new(self.way(), 1).token(&self.operator).unwrap()
     }
 
-    pub fn token_of(&self, organization: OrganizationId) -> String {
-        token(&self.app, organization.uuid())
+    pub async fn token_of(&self, organization: OrganizationId) -> String {
+        token_of(&self.app, organization.uuid()).await
     }
 
     /// Serves until the test ends.
@@ -130,14 +130,9 @@ impl Drop for Plane {
     }
 }
 
-fn token(app: &App, organization: Uuid) -> String {
-    app.access.tokens().issue(&Claims {
-        sub: ClientId::from_uuid(Uuid::from_u128(7)),
-        env: EnvironmentId::from_uuid(organization),
-        scope: scopes().into_iter().collect::<Scopes>(),
-        exp: i64::MAX,
-        jti: "test".to_owned(),
-    })
+async fn token_of(app: &App, organization: Uuid) -> String {
+    let scope = Scope::new(PLATFORM.shard, organization);
+    token(&app.issuer, &app.clock, scope, Mode::Sandbox, &scopes()).await
 }
 
 /// An organization, and regions in two countries.

@@ -23,19 +23,21 @@ use data_plane::{
 };
 use platform::{
     config,
-    ctx::Clock,
+    ctx::{Clock, Scope},
     db::DatabaseConfig,
     drain::{Drain, DrainConfig},
     pki,
     telemetry::{self, Readiness},
-    testing::{TestDb, http::Api},
+    testing::{TestDb, http::Api, oauth::TestClient},
     tls::{self, TlsServer},
-    token::Claims,
     upkeep::every,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tenants::id::{CellId, ClientId, EnvironmentId, OrganizationId};
+use tenants::{
+    environment::Mode,
+    id::{CellId, EnvironmentId, OrganizationId},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -166,8 +168,8 @@ impl Line {
 pub struct Plane {
     pub app: control_plane::app::App,
     pub api: Api,
-    /// An operator's token.
-    pub token: String,
+    /// An operator.
+    operator: TestClient,
     drain: Drain,
     line: Line,
     speaks_otherwise: Arc<AtomicBool>,
@@ -218,8 +220,8 @@ impl Plane {
         let (working, until) = (app.clone(), drain.clone());
         tasks.spawn(async move { working.work.run(&working.clock, &until).await });
         line.0.to.send_replace(Some(port));
-        let token = token(&app, PLATFORM.id);
-        Self { app, api, token, drain, line: line.clone(), speaks_otherwise, tasks }
+        let operator = client_of(&app, PLATFORM.id).await;
+        Self { app, api, operator, drain, line: line.clone(), speaks_otherwise, tasks }
     }
 
     /// Whether it has no version of the contract in common with its cells.
@@ -235,13 +237,18 @@ impl Plane {
         self.app.db.close().await.unwrap();
     }
 
+    /// An operator's token.
+    pub async fn token(&self) -> String {
+        self.operator.current(&self.app.issuer).await
+    }
+
     pub async fn post_ok(&self, path: &str, body: Value, status: u16) -> Value {
         let key = Uuid::from_u128(platform::random::bits()).to_string();
-        self.post(path, &body).token(&self.token).key(&key).send().await.ok(status)
+        self.post(path, &body).token(&self.token().await).key(&key).send().await.ok(status)
     }
 
     pub async fn read(&self, path: &str) -> Value {
-        self.get(path).token(&self.token).send().await.ok(200)
+        self.get(path).token(&self.token().await).send().await.ok(200)
     }
 
     /// Like [`Plane::read`], a moment later: what failed is tried again after a pause.
@@ -252,7 +259,7 @@ impl Plane {
 
     /// A region and a cell in it, as an operator declares them.
     pub async fn declare_cell(&self, name: &str) -> CellId {
-        let put = self.request(Method::PUT, "/v1/regions/mx-1").token(&self.token);
+        let put = self.request(Method::PUT, "/v1/regions/mx-1").token(&self.token().await);
         put.json(&json!({"country": "MX", "name": "Querétaro"})).send().await.ok(200);
         let body = json!({
             "name": name, "jurisdiction": "mx-cnbv", "region": "mx-1", "mode": "sandbox", "capacity": 9,
@@ -265,14 +272,15 @@ impl Plane {
         made["token"].as_str().unwrap().to_owned()
     }
 
-    /// An approved tenant of an organization of its own; the token is the organization's.
-    pub async fn tenant(&self, name: &str) -> (String, String) {
+    /// An approved tenant of an organization of its own, and a client of that.
+    pub async fn tenant(&self, name: &str) -> (String, TestClient) {
         let body = json!({"external_id": name, "name": name, "country": "MX"});
         let organization: OrganizationId =
             id(&self.post_ok("/v1/organizations", body, 201).await).parse().unwrap();
-        let own = token(&self.app, organization.uuid());
+        let own = client_of(&self.app, organization.uuid()).await;
+        let token = own.current(&self.app.issuer).await;
         let body = json!({"external_id": name, "name": name, "jurisdiction": "mx-cnbv", "licence": "IFPE"});
-        let tenant = id(&self.post("/v1/tenants", &body).token(&own).key(name).send().await.ok(201));
+        let tenant = id(&self.post("/v1/tenants", &body).token(&token).key(name).send().await.ok(201));
         for step in ["verifications", "approvals"] {
             let body = json!({"reason": {"code": step, "detail": "A test says so"}});
             self.post_ok(&format!("/v1/tenants/{tenant}/{step}"), body, 200).await;
@@ -281,10 +289,16 @@ impl Plane {
     }
 
     /// Declares the sandbox of a tenant.
-    pub async fn declare_environment(&self, tenant: &str, own: &str) -> String {
+    pub async fn declare_environment(&self, tenant: &str, own: &TestClient) -> String {
         let path = format!("/v1/tenants/{tenant}/environments");
         let body = json!({"mode": "sandbox", "region": "mx-1"});
-        let operation = self.post(&path, &body).token(own).key(tenant).send().await.ok(202);
+        let operation = self
+            .post(&path, &body)
+            .token(&own.current(&self.app.issuer).await)
+            .key(tenant)
+            .send()
+            .await
+            .ok(202);
         self.app.waker.notify_one();
         operation["subject_id"].as_str().unwrap().to_owned()
     }
@@ -308,14 +322,9 @@ pub fn id(answer: &Value) -> String {
     answer["id"].as_str().unwrap_or_else(|| panic!("no id: {answer}")).to_owned()
 }
 
-fn token(app: &control_plane::app::App, organization: Uuid) -> String {
-    app.access.tokens().issue(&Claims {
-        sub: ClientId::from_uuid(Uuid::from_u128(7)),
-        env: EnvironmentId::from_uuid(organization),
-        scope: plane_router::scopes().into_iter().collect(),
-        exp: i64::MAX,
-        jti: "test".to_owned(),
-    })
+async fn client_of(app: &control_plane::app::App, organization: Uuid) -> TestClient {
+    let scope = Scope::new(PLATFORM.shard, organization);
+    TestClient::register(&app.issuer, &app.clock, scope, Mode::Sandbox, &plane_router::scopes()).await
 }
 
 /// A place for one control plane, that is started and stopped, and the line to it.
@@ -346,11 +355,11 @@ impl Home {
         let line = Line::new().await;
         let text = format!(
             "[control_plane]\nlink_url = \"https://127.0.0.1:{}\"\n[database]\nurl = \"sqlite://{}\"\n\
-             [keys]\ntoken_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+             [keys]\nsealing_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
              issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
             line.0.port,
             at("plane.db"),
-            at("token.key"),
+            at("sealing.key"),
             at("root/root.pem"),
             at("issuing/issuing.pem"),
             at("issuing/issuing.key"),
@@ -400,13 +409,12 @@ impl CellHome {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let text = format!(
-            "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n[link]\njoin_token_file = \"{}\"\n\
-             region = \"mx-1\"\npublic_url = \"https://mx-1.example.com\"\n[database]\nurl = \"sqlite://{}\"\n\
-             [keys]\nsealing_file = \"{}\"\ntoken_file = \"{}\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
+            "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\npublic_url = \"https://mx-1.example.com\"\n[link]\njoin_token_file = \"{}\"\n\
+             region = \"mx-1\"\n[database]\nurl = \"sqlite://{}\"\n\
+             [keys]\nsealing_file = \"{}\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
             at("join.token"),
             at("cell.db"),
             at("sealing.key"),
-            at("token.key"),
         );
         let file = folder.path().join("cell.toml");
         std::fs::write(&file, text).unwrap();

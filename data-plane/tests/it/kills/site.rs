@@ -7,19 +7,21 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use data_plane::{app::tokens, config::CellConfig, router::scopes};
 use platform::{
-    config,
+    ctx::Clock,
     db::{
         DatabaseConfig, Role,
         cluster::{Cluster, Options},
     },
     egress::{Egress, EgressConfig},
+    oauth::{Credential, http::TOKEN_PATH},
 };
 use serde_json::Value;
 use tempfile::TempDir;
+use tenants::id::ClientId;
+use uuid::Uuid;
 
-use crate::cell::{claims, environment};
+use crate::cell::environment;
 
 /// The cell, its database and its files.
 pub struct Site {
@@ -40,25 +42,43 @@ impl Site {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let file = folder.path().join("cell.toml");
+        let credential = Credential::make(ClientId::from_uuid(Uuid::from_u128(7))).unwrap();
+        let key = credential.public();
         let text = format!(
-            "[[environments]]\nid = \"{}\"\nshard = 0\n[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n\
-             listen = \"127.0.0.1:{port}\"\n[database]\nurl = \"{}\"\n[keys]\nsealing_file = \"{}\"\n\
-             token_file = \"{}\"\n",
+            "[[environments]]\nid = \"{}\"\nshard = 0\n[[environments.clients]]\nid = \"{}\"\nname = \"test\"\n\
+             keys = [{{ kid = \"{}\", x = \"{}\", y = \"{}\" }}]\n[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n\
+             listen = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n[database]\nurl = \"{}\"\n[keys]\nsealing_file = \"{}\"\n",
             environment(1),
+            credential.id(),
+            key.kid,
+            key.x,
+            key.y,
             cluster.url(Some(Role::App), "cell"),
             at("sealing.key"),
-            at("token.key"),
         );
         fs::write(&file, text).unwrap();
-        let config: CellConfig = config::load(Some(&file), []).unwrap();
-        let token =
-            tokens(&config.keys.token_file).unwrap().issue(&claims(1, scopes().into_iter().collect()));
         let allow = vec!["127.0.0.1:*".to_owned()];
         let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut site = Self { cluster, cell: None, folder, database, url, token, egress };
+        let mut site = Self { cluster, cell: None, folder, database, url, token: String::new(), egress };
         site.restart();
+        site.token = site.first_token(&credential).await;
         site
+    }
+
+    /// A token, as soon as there is one.
+    async fn first_token(&self, credential: &Credential) -> String {
+        loop {
+            let form = credential.token_form(&self.url, Clock::system().now()).unwrap();
+            let request = self.egress.post(&format!("{}{TOKEN_PATH}", self.url)).unwrap().body(form);
+            let request = request.header("content-type", "application/x-www-form-urlencoded");
+            if let Ok(answer) = Egress::send(request).await {
+                assert_eq!(answer.status().as_u16(), 200);
+                let answer: Value = answer.json().await.unwrap();
+                return answer["access_token"].as_str().unwrap().to_owned();
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     /// What clients were told.

@@ -100,7 +100,7 @@ async fn a_capture_is_of_what_is_held() {
             .is_problem("hold_not_found", "capture");
         bank.send(&format!("{nowhere}/voids"), "h", &json!({})).await.is_problem("hold_not_found", "void");
         bank.get(&nowhere).token(&bank.token).send().await.is_problem("hold_not_found", "read");
-        let there = bank.token_of(2);
+        let there = bank.token_of(2).await;
         bank.get(&path).token(&there).send().await.is_problem("hold_not_found", "of another environment");
         let void = bank.post(&format!("{path}/voids"), &json!({})).token(&there).key("i").send().await;
         void.is_problem("hold_not_found", "voided by another environment");

@@ -241,7 +241,7 @@ async fn a_refusal_stays_under_its_id() {
 async fn another_environment_sees_and_moves_nothing() {
     for bank in Bank::both().await {
         bank.fund(ANA, 1_000).await;
-        let there = bank.token_of(2);
+        let there = bank.token_of(2).await;
         let asked = with(transfer(ANA, BETO, 100), json!({"id": transfer_id(77)}));
         let posted = bank.send("/v1/transfers", "key", &asked).await.ok(201);
         let get = async |path: &str| bank.get(path).token(&there).send().await;
@@ -265,7 +265,7 @@ async fn another_environment_sees_and_moves_nothing() {
 #[tokio::test]
 async fn past_dates_need_a_scope_of_their_own() {
     let bank = Bank::sqlite().await;
-    let token = bank.token_with(&["transfers:write"]);
+    let token = bank.token_with(&["transfers:write"]).await;
     let past = with(transfer(CASH, ANA, 100), json!({"effective_at": "2020-01-01T00:00:00Z"}));
     let post =
         async |path: &str, body: &Value| bank.post(path, body).token(&token).key("import").send().await;

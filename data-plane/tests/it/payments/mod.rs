@@ -164,7 +164,7 @@ async fn what_cannot_be_paid_is_named_before() {
     for cell in Cell::both().await {
         let two = Two::with(&cell, 1_000).await;
         let unknown = "acct_01jd4q8e7xf2r9k3m5n7p0s4t6";
-        let stranger = cell.token_of(2);
+        let stranger = cell.token_of(2).await;
         for (change, code, pointer) in [
             (json!({"amount": {"amount": 0, "currency": "MXN"}}), "amount_not_positive", "/amount/amount"),
             (json!({"amount": {"amount": -1, "currency": "MXN"}}), "amount_not_positive", "/amount/amount"),
@@ -215,7 +215,8 @@ async fn a_preview_is_committed_in_time_and_by_whom_it_was_shown_to() {
         let preview = two.preview(100).await;
         let body = json!({"preview_id": preview["id"]});
         let path = format!("/v1/payment-previews/{}", preview["id"].as_str().unwrap());
-        for (token, who) in [(cell.token_of(2), "another environment"), (cell.token_as(8), "another client")]
+        for (token, who) in
+            [(cell.token_of(2).await, "another environment"), (cell.token_as(8).await, "another client")]
         {
             let foreign = cell.post("/v1/payments", &body).token(&token).key("k").send().await;
             foreign.is_problem("preview_unknown", who);
@@ -312,7 +313,7 @@ async fn payments_are_listed_by_page_and_filter_and_only_to_their_tenant() {
         }
         paths.sort();
         assert_eq!(seen, paths);
-        let stranger = cell.token_of(2);
+        let stranger = cell.token_of(2).await;
         let list = cell.get("/v1/payments").token(&stranger).send().await.ok(200);
         assert_eq!(list["data"], json!([]));
         cell.get(&paths[0]).token(&stranger).send().await.is_problem("not_found", "another environment");

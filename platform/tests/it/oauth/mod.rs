@@ -4,6 +4,7 @@ mod access;
 mod bound;
 mod issue;
 mod rotate;
+mod scopes;
 mod store;
 
 use chrono::DateTime;

@@ -1,0 +1,178 @@
+//! What a client keeps, its id and its private key, and what it proves with them.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chrono::{DateTime, Utc};
+use oauth_as::client_assertion::CLIENT_ASSERTION_TYPE;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tenants::contract::PublicKey;
+use tenants::id::ClientId;
+
+use super::keys::{BadKey, SigningKey};
+use crate::hash::sha256_base64url;
+use crate::random;
+
+/// How long an assertion is good, in seconds.
+const ASSERTED_S: i64 = 60;
+const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
+const END: &str = "-----END PRIVATE KEY-----\n";
+/// RFC 7468 §2.
+const LINE: usize = 64;
+
+/// A client's id and private key.
+pub struct Credential {
+    id: ClientId,
+    key: SigningKey,
+    der: Vec<u8>,
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Credential({})", self.id)
+    }
+}
+
+/// A text that is no [`Credential::written`].
+#[derive(Debug, thiserror::Error)]
+#[error("a client's file is JSON: `client_id`, and `private_key`, a PKCS #8 key on P-256 as PEM")]
+pub struct BadCredential;
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    client_id: ClientId,
+    private_key: String,
+}
+
+impl Credential {
+    /// A fresh key for a client.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn make(id: ClientId) -> Result<Self, BadKey> {
+        let (key, der) = SigningKey::make()?;
+        Ok(Self { id, key, der })
+    }
+
+    /// The credential in this text.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn read(text: &str) -> Result<Self, BadCredential> {
+        let Written { client_id, private_key } = serde_json::from_str(text).map_err(|_| BadCredential)?;
+        let body = private_key.trim_start().strip_prefix(BEGIN.trim_end());
+        let body = body.and_then(|body| body.trim_end().strip_suffix(END.trim_end())).ok_or(BadCredential)?;
+        let body: String = body.split_ascii_whitespace().collect();
+        let der = STANDARD.decode(body).map_err(|_| BadCredential)?;
+        let key = SigningKey::read(&der).map_err(|_| BadCredential)?;
+        Ok(Self { id: client_id, key, der })
+    }
+
+    /// The text of the file that a client keeps: JSON.
+    #[must_use]
+    pub fn written(&self) -> String {
+        let mut private_key = BEGIN.to_owned();
+        let body = STANDARD.encode(&self.der);
+        let mut rest = body.as_str();
+        while !rest.is_empty() {
+            let (line, after) = rest.split_at(rest.len().min(LINE));
+            private_key.push_str(line);
+            private_key.push('\n');
+            rest = after;
+        }
+        private_key.push_str(END);
+        let written = Written { client_id: self.id, private_key };
+        serde_json::to_string_pretty(&written).expect("texts have a JSON form")
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        self.id
+    }
+
+    /// The public part, as the client is registered with.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        let super::keys::PublicKey { kid, x, y } = self.key.public();
+        PublicKey { kid, x, y }
+    }
+
+    /// An assertion for the issuer of this name (RFC 7523), good for a minute and once.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn assertion(&self, issuer: &str, now: DateTime<Utc>) -> Result<String, BadKey> {
+        let header = json!({"alg": "ES256", "typ": "JWT", "kid": self.key.kid()});
+        let (id, now) = (self.id.to_string(), now.timestamp());
+        let claims =
+            json!({"iss": id, "sub": id, "aud": issuer, "iat": now, "exp": now + ASSERTED_S, "jti": fresh()});
+        self.key.sign_jws(&header, &claims)
+    }
+
+    /// A proof of the key for one request, and for `token` if it has one (RFC 9449 §4.2).
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn proof(
+        &self,
+        method: &str,
+        url: &str,
+        token: Option<&str>,
+        now: DateTime<Utc>,
+    ) -> Result<String, BadKey> {
+        let PublicKey { x, y, .. } = self.public();
+        let jwk = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
+        let header = json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk});
+        let mut claims = json!({"htm": method, "htu": url, "iat": now.timestamp(), "jti": fresh()});
+        if let Some(token) = token {
+            claims["ath"] = sha256_base64url(token).into();
+        }
+        self.key.sign_jws(&header, &claims)
+    }
+
+    /// The form that asks the issuer of this name for a token with all scopes.
+    ///
+    /// # Errors
+    /// The system has no randomness.
+    pub fn token_form(&self, issuer: &str, now: DateTime<Utc>) -> Result<String, BadKey> {
+        let assertion = self.assertion(issuer, now)?;
+        let pairs = [
+            ("grant_type", "client_credentials"),
+            ("client_assertion_type", CLIENT_ASSERTION_TYPE),
+            ("client_assertion", &assertion),
+        ];
+        Ok(url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish())
+    }
+}
+
+fn fresh() -> String {
+    format!("{:032x}", random::bits())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn what_is_written_is_read_and_nothing_else_is() {
+        let made = Credential::make(ClientId::from_uuid(Uuid::from_u128(7))).unwrap();
+        let written = made.written();
+        let read = Credential::read(&written).unwrap();
+        assert_eq!((read.id(), read.public()), (made.id(), made.public()));
+        assert!(written.split("\\n").all(|line| line.len() <= 120), "{written}");
+        assert_eq!(format!("{made:?}"), format!("Credential({})", made.id()), "it does not show its key");
+        for spoiled in [
+            written.replace("client_id", "client"),
+            written.replace("BEGIN PRIVATE", "BEGIN PUBLIC"),
+            written.replacen("\\nM", "\\nN", 1),
+            String::new(),
+        ] {
+            assert!(Credential::read(&spoiled).is_err(), "{spoiled}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The clients of a scope as one list, and the probe of an issuer.
+
+use platform::ctx::Clock;
+use platform::migrations::migrations;
+use platform::oauth::{Issuer, RegistrationError};
+use platform::testing::TestDb;
+use platform::testing::oauth::{TestClient, issuer};
+use platform::token::TokenError;
+use tenants::contract::ClientIntent;
+use tenants::environment::Mode;
+
+use super::{clock, refusal, scope};
+
+async fn both() -> [(TestDb, Clock, Issuer); 2] {
+    let on = async |db: TestDb| {
+        let clock = clock();
+        let issuer = issuer(&db, clock.clone()).await;
+        (db, clock, issuer)
+    };
+    [on(TestDb::sqlite(migrations).await).await, on(TestDb::postgres(migrations).await).await]
+}
+
+fn clients(clock: &Clock, mode: Mode) -> [TestClient; 2] {
+    [(); 2].map(|()| TestClient::new(clock, scope(3), mode, &["things:read"]))
+}
+
+fn intents(clients: &[TestClient]) -> Vec<ClientIntent> {
+    clients.iter().map(|client| client.registration.client.clone()).collect()
+}
+
+#[tokio::test]
+async fn who_is_not_on_the_list_any_more_is_gone_with_its_tokens_and_nobody_else_is() {
+    for (_db, clock, issuer) in both().await {
+        let [stays, goes] = clients(&clock, Mode::Sandbox);
+        let other = TestClient::register(&issuer, &clock, scope(4), Mode::Sandbox, &["things:read"]).await;
+        let all = intents(&[stays, goes]);
+        issuer.ensure_clients(scope(3), Mode::Sandbox, &all).await.unwrap();
+        let mut all = all;
+        let gone = TestClient::register(&issuer, &clock, scope(3), Mode::Sandbox, &["things:read"]).await;
+        let (token, others) = (gone.current(&issuer).await, other.current(&issuer).await);
+        assert_eq!(refusal(&issuer, &token).await, None);
+        issuer.ensure_clients(scope(3), Mode::Sandbox, &all).await.unwrap();
+        assert_eq!(refusal(&issuer, &token).await, Some(TokenError::UnknownClient));
+        assert_eq!(gone.token(&issuer, None).await.unwrap_err().error, "invalid_client");
+        assert_eq!(refusal(&issuer, &others).await, None, "another scope's client");
+
+        all[0].scopes = vec!["two words".to_owned()];
+        all.remove(1);
+        let refused = issuer.ensure_clients(scope(3), Mode::Sandbox, &all).await;
+        assert!(matches!(refused, Err(RegistrationError::Scopes)), "{refused:?}");
+        let theirs = RegistrationError::Elsewhere.to_string();
+        all[0] = other.registration.client.clone();
+        let refused = issuer.ensure_clients(scope(3), Mode::Sandbox, &all).await.unwrap_err();
+        assert_eq!(refused.to_string(), theirs, "a client of another scope");
+
+        // Who comes again is another one: what it had before is over.
+        issuer.ensure_clients(scope(3), Mode::Sandbox, &intents(&[gone])).await.unwrap();
+        assert_eq!(refusal(&issuer, &token).await, Some(TokenError::Revoked));
+    }
+}
+
+#[tokio::test]
+async fn a_probe_comes_in_as_a_sandboxs_client_and_as_one_whose_tokens_are_bound() {
+    for (_db, _, issuer) in both().await {
+        for mode in [Mode::Sandbox, Mode::Live] {
+            issuer.round_trip(scope(3), mode).await.unwrap();
+        }
+    }
+}

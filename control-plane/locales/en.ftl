@@ -105,6 +105,30 @@ problem-profile_version_unknown = Unknown version of the profile
     .detail = The jurisdiction's profile has the version { $known }.
     .remedy = Use that one, or name none.
 
+## clients
+
+problem-client_not_found = No such client
+    .detail = There is no such client that you may see.
+    .remedy = Check the id, and whose token you use.
+problem-client_revoked = The client is revoked
+    .detail = A client that is revoked stays so.
+    .remedy = Make another client.
+problem-client_limit = Too many clients
+    .detail = There may be { $limit } clients that are not revoked, and there are.
+    .remedy = Revoke one that nobody needs.
+problem-client_credentials_unusable = Credentials not usable
+    .detail = private_key_jwt needs one to three public keys on P-256 with different names, tls one to three thumbprints of certificates (SHA-256, base64url), secret neither; a binding to a certificate needs thumbprints.
+    .remedy = Send what the method needs, and nothing else.
+problem-client_secret_forbidden = No secrets here
+    .detail = Only clients of a sandbox may have a secret.
+    .remedy = Use private_key_jwt.
+problem-client_unbound = Tokens have to be bound
+    .detail = In live mode tokens are bound to a key (dpop) or to a certificate (certificate).
+    .remedy = Choose one of these bindings.
+problem-client_scopes_unusable = Scopes not usable
+    .detail = A client has 1 to 64 scopes, and at the control plane none that its maker does not have.
+    .remedy = Name scopes of the API's reference, such as accounts:read.
+
 ## cells
 
 problem-cell_not_found = No such cell

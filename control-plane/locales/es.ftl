@@ -105,6 +105,30 @@ problem-profile_version_unknown = Versión del perfil desconocida
     .detail = El perfil de la jurisdicción tiene la versión { $known }.
     .remedy = Use esa, o no indique ninguna.
 
+## clients
+
+problem-client_not_found = No existe el cliente
+    .detail = No hay tal cliente que usted pueda ver.
+    .remedy = Verifique el id y de quién es el token.
+problem-client_revoked = El cliente está revocado
+    .detail = Un cliente revocado lo está para siempre.
+    .remedy = Cree otro cliente.
+problem-client_limit = Demasiados clientes
+    .detail = Puede haber { $limit } clientes no revocados, y los hay.
+    .remedy = Revoque uno que nadie necesite.
+problem-client_credentials_unusable = Credenciales no utilizables
+    .detail = private_key_jwt necesita de una a tres claves públicas P-256 con nombres distintos, tls de una a tres huellas de certificados (SHA-256, base64url), secret ninguna de las dos; la vinculación a un certificado necesita huellas.
+    .remedy = Envíe lo que el método necesita, y nada más.
+problem-client_secret_forbidden = Aquí no hay secretos
+    .detail = Solo los clientes de un sandbox pueden tener un secreto.
+    .remedy = Use private_key_jwt.
+problem-client_unbound = Los tokens deben estar vinculados
+    .detail = En modo live los tokens están vinculados a una clave (dpop) o a un certificado (certificate).
+    .remedy = Elija una de estas vinculaciones.
+problem-client_scopes_unusable = Alcances no utilizables
+    .detail = Un cliente tiene de 1 a 64 alcances, y en el plano de control ninguno que no tenga quien lo crea.
+    .remedy = Indique alcances de la referencia de la API, como accounts:read.
+
 ## cells
 
 problem-cell_not_found = No existe la celda

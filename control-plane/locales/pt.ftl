@@ -105,6 +105,30 @@ problem-profile_version_unknown = Versão do perfil desconhecida
     .detail = O perfil da jurisdição tem a versão { $known }.
     .remedy = Use essa, ou não indique nenhuma.
 
+## clients
+
+problem-client_not_found = Cliente inexistente
+    .detail = Não há tal cliente que você possa ver.
+    .remedy = Verifique o id e de quem é o token.
+problem-client_revoked = O cliente está revogado
+    .detail = Um cliente revogado fica assim para sempre.
+    .remedy = Crie outro cliente.
+problem-client_limit = Clientes demais
+    .detail = Pode haver { $limit } clientes não revogados, e já há.
+    .remedy = Revogue um de que ninguém precise.
+problem-client_credentials_unusable = Credenciais não utilizáveis
+    .detail = private_key_jwt precisa de uma a três chaves públicas P-256 com nomes diferentes, tls de uma a três impressões de certificados (SHA-256, base64url), secret de nenhuma das duas; a vinculação a um certificado precisa de impressões.
+    .remedy = Envie o que o método precisa, e nada mais.
+problem-client_secret_forbidden = Aqui não há segredos
+    .detail = Só clientes de um sandbox podem ter um segredo.
+    .remedy = Use private_key_jwt.
+problem-client_unbound = Os tokens têm de estar vinculados
+    .detail = No modo live os tokens são vinculados a uma chave (dpop) ou a um certificado (certificate).
+    .remedy = Escolha uma dessas vinculações.
+problem-client_scopes_unusable = Escopos não utilizáveis
+    .detail = Um cliente tem de 1 a 64 escopos, e no plano de controle nenhum que quem o cria não tenha.
+    .remedy = Indique escopos da referência da API, como accounts:read.
+
 ## cells
 
 problem-cell_not_found = A célula não existe

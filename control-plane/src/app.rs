@@ -22,6 +22,7 @@ use uuid::Uuid;
 use crate::{
     ControlPlaneError, PLATFORM,
     cells::http::JoinSite,
+    clients::{self, http::Registrar},
     config::ControlPlaneConfig,
     links::{self, Waiters},
     migrations::migrations,
@@ -52,6 +53,8 @@ pub struct App {
     pub waker: Arc<Notify>,
     /// The streams of events that are open.
     pub streams: Streams,
+    /// Who lets issuers hear of clients.
+    pub registrar: Registrar,
 }
 
 impl App {
@@ -84,11 +87,13 @@ impl App {
         let mut work = Runner::new(SeaOrm::new(db.clone()), options, Uuid::from_u128(random::bits()));
         let waiters = Waiters::default();
         provisioning::work::register(&mut work, &db, &waiters, &clock);
+        clients::work::handle(&mut work, &db, &issuer);
         let (waker, work) = (work.waker(), Arc::new(work));
         let (drain, worker) = (drain.clone(), Arc::clone(&waker));
         let links = links::http::Site { ca, lineage, waiters, drain, worker };
         let streams = Streams::default();
-        Ok(Self { db, access, issuer, join, links, catalogue, clock, work, waker, streams })
+        let registrar = Registrar { issuer: issuer.clone(), waker: Arc::clone(&waker) };
+        Ok(Self { db, access, issuer, join, links, catalogue, clock, work, waker, streams, registrar })
     }
 }
 

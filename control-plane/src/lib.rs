@@ -10,6 +10,7 @@ pub mod app;
 pub mod background;
 pub mod caller;
 pub mod cells;
+pub mod clients;
 pub mod config;
 pub mod environments;
 pub mod links;

@@ -15,8 +15,8 @@ use platform::{
 use utoipa::openapi::OpenApi;
 
 use crate::{
-    ControlPlaneError, app::App, caller, cells, environments, links, names, operations, organizations,
-    regions, tenants,
+    ControlPlaneError, app::App, caller, cells, clients, environments, links, names, operations,
+    organizations, regions, tenants,
 };
 
 /// The problem codes of this crate, and their texts.
@@ -31,6 +31,7 @@ pub static DOMAIN: Domain = Domain {
         tenants::residency::http::CODES,
         operations::http::CODES,
         environments::http::CODES,
+        clients::http::CODES,
         cells::http::CODES,
         links::http::CODES,
     ],
@@ -48,6 +49,7 @@ pub fn scopes() -> Vec<&'static str> {
         tenants::http::SCOPES,
         operations::http::SCOPES,
         environments::http::SCOPES,
+        clients::http::SCOPES,
         cells::http::SCOPES,
     ]
     .concat()
@@ -60,6 +62,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(tenants::http::router())
         .merge(operations::http::router())
         .merge(environments::http::router())
+        .merge(clients::http::router())
         .merge(cells::http::router())
         .merge(oauth::http::router())
 }

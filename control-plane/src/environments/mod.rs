@@ -26,7 +26,7 @@ use tenants::{
 };
 
 pub use self::{
-    http::ENVIRONMENT_NOT_FOUND,
+    http::{ENVIRONMENT_NOT_FOUND, ENVIRONMENT_STATE},
     model::{Ask, Environment, New},
     store::{Filter, MIGRATION},
 };
@@ -244,6 +244,16 @@ pub async fn ask(
 pub async fn want_in_tx(tx: &Tx, ctx: &Ctx, before: &Environment, ask: &Ask) -> Result<bool, DbErr> {
     let after = before.with(ask, ctx.now());
     Ok(after == *before || Environments::new(tx, ctx.scope).update(before, &after).await?)
+}
+
+/// Raises the generation of an environment in the caller's transaction, whatever else happens to it, because something
+/// that its cell is told of it has changed in another slice; and lets it converge.
+///
+/// # Errors
+/// The database's.
+pub async fn raise_in_tx(tx: &Tx, ctx: &Ctx, id: EnvironmentId) -> Result<(), DbErr> {
+    Environments::new(tx, ctx.scope).raise(id, ctx.now()).await?;
+    converge_in_tx(tx, ctx, id).await
 }
 
 /// Begins the removal of an environment in the caller's transaction, and ends the operation that runs.

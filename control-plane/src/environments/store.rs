@@ -1,5 +1,6 @@
 //! The table `environment`.
 
+use chrono::{DateTime, Utc};
 use platform::{
     ctx::Scope,
     db::{
@@ -10,7 +11,7 @@ use platform::{
 use sea_orm::{
     ActiveValue::Set,
     ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult,
-    sea_query::{Expr, OnConflict},
+    sea_query::{Expr, ExprTrait, OnConflict},
 };
 use sea_orm_migration::schema::{
     big_integer, json_binary, string, timestamp_with_time_zone, uuid, uuid_null,
@@ -230,6 +231,20 @@ impl<'a> Environments<'a> {
         let inserted =
             Entity::insert(row).on_conflict(any).try_insert().exec_without_returning(&**self.tx).await?;
         Ok(matches!(inserted, TryInsertResult::Inserted(rows) if rows > 0))
+    }
+
+    /// Counts one more generation and one more change.
+    pub async fn raise(&self, id: EnvironmentId, now: DateTime<Utc>) -> Result<(), DbErr> {
+        Entity::update_many()
+            .col_expr(Column::Generation, Expr::col(Column::Generation).add(1))
+            .col_expr(Column::Version, Expr::col(Column::Version).add(1))
+            .col_expr(Column::UpdatedAt, Expr::val(now))
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::ScopeId.eq(self.scope.id))
+            .filter(Column::Id.eq(id.uuid()))
+            .exec(&**self.tx)
+            .await
+            .map(drop)
     }
 
     /// Writes all that may change of `after`, if the row still has the version of `before`.

@@ -28,6 +28,7 @@ use tenants::{
 
 use crate::{
     cells::{NoPlace, Want},
+    clients,
     environments::{self, Ask, Environment},
     links::{self, Waiters},
     operations::{self, Kind, Operation, StepState},
@@ -254,6 +255,7 @@ impl Run<'_> {
     async fn publish(&self, environment: &Environment, operation: Option<&Operation>) -> Result<(), Error> {
         let Some(cell) = environment.cell else { return Ok(()) };
         let tenant = slice::get(self.db, self.ctx, environment.tenant).await?;
+        let clients = clients::intents(self.db, self.ctx, environment.id).await?;
         let generation = u64::try_from(environment.generation).unwrap_or(0);
         let intent = EnvironmentIntent {
             id: environment.id,
@@ -266,7 +268,7 @@ impl Run<'_> {
             phase: environment.desired,
             hold_until: None,
             clock_offset_ms: 0,
-            clients: Vec::new(),
+            clients,
             operation: operation.map(|operation| operation.id),
         };
         let document = Document {

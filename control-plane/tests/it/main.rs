@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
 mod cells;
+mod clients;
 mod document;
 mod environments;
 mod link;

@@ -88,6 +88,12 @@ impl Credential {
         serde_json::to_string_pretty(&written).expect("texts have a JSON form")
     }
 
+    /// The same key, of the client with this id.
+    #[must_use]
+    pub fn of(self, id: ClientId) -> Self {
+        Self { id, ..self }
+    }
+
     /// Whose it is.
     #[must_use]
     pub fn id(&self) -> ClientId {

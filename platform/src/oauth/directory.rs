@@ -86,6 +86,14 @@ impl Registration {
         Some(Self { scope: Scope::new(shard, scope), mode, client })
     }
 
+    /// Whether an issuer would take it.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), RegistrationError> {
+        self.engines().map(drop)
+    }
+
     /// The client as the protocol engine knows it.
     ///
     /// # Errors

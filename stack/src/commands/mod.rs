@@ -1,9 +1,10 @@
-//! `tambo tenants|environments|cells|operations|regions|organizations …`: a control plane from the command line.
+//! `tambo tenants|environments|clients|cells|operations|regions|organizations …`: a control plane from the command line.
 //!
 //! Standard output has what was asked for: tables for people, with `--json` the API's own objects. Everything else is on
 //! standard error. The exit code is 0 if it was done, 1 if it was refused, failed or lost, 2 if it was not asked rightly.
 
 mod cells;
+mod clients;
 mod environments;
 mod operations;
 mod organizations;
@@ -29,6 +30,8 @@ pub enum Command {
     Tenants(tenants::Args),
     /// Where a tenant's customers are, for trial or for real
     Environments(environments::Args),
+    /// Who may ask for tokens: of an environment's cell, or of the control plane
+    Clients(clients::Args),
     /// Data planes; for operators
     Cells(cells::Args),
     /// What takes a while: look, follow, cancel
@@ -58,6 +61,7 @@ fn in_runtime(command: Command) -> Result<(), Failure> {
             Command::Regions(args) => regions::run(&begin(&args.connection)?, args.command).await,
             Command::Tenants(args) => tenants::run(&begin(&args.connection)?, args.command).await,
             Command::Environments(args) => environments::run(&begin(&args.connection)?, args.command).await,
+            Command::Clients(args) => clients::run(&begin(&args.connection)?, args.command).await,
             Command::Cells(args) => cells::run(&begin(&args.connection)?, args.command).await,
             Command::Operations(args) => operations::run(&begin(&args.connection)?, args.command).await,
             Command::Token(connection) => session::token(&connection, env::vars()).await,

@@ -178,11 +178,16 @@ impl Session {
 
     /// Does something, and shows what came of it.
     pub async fn effect<T, How>(&self, call: Call<T, How>) -> Result<(), Failure> {
+        self.show(&self.done(call).await?)
+    }
+
+    /// Does something; what came of it.
+    pub async fn done<T, How>(&self, call: Call<T, How>) -> Result<Value, Failure> {
         let answer = self.client.send(self.keyed(call).raw()).await?;
         if answer.replayed {
             crate::console::say("It was done before, under the same key.");
         }
-        self.show(&answer.body)
+        Ok(answer.body)
     }
 
     /// Does something, or shows what it would do.

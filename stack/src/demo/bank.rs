@@ -56,7 +56,7 @@ impl<'a> Bank<'a> {
         let people = People::of(site.jurisdiction())
             .ok_or_else(|| DemoError::NoPeople(site.jurisdiction().id.to_string()))?;
         let Declared { tenant, environment, .. } = *declared;
-        let client = site.client(environment).await?;
+        let client = site.client(operator, environment).await?;
         Ok(Self { site, tenant, environment, operator, client, people, bar })
     }
 

@@ -34,17 +34,23 @@ pub fn write_secret(file: &Path, text: &str) -> Result<(), LaunchError> {
 pub fn credential(file: &Path, new: impl FnOnce() -> ClientId) -> Result<Credential, LaunchError> {
     let unreadable = |error| LaunchError::Folder { path: file.to_owned(), error };
     if !file.try_exists().map_err(unreadable)? {
-        if let Some(folder) = file.parent() {
-            fs::create_dir_all(folder).map_err(unreadable)?;
-        }
         let made = Credential::make(new())?;
-        let part = file.with_extension("part");
-        write_secret(&part, &made.written())?;
-        fs::rename(&part, file).map_err(unreadable)?;
+        keep_credential(file, &made)?;
         return Ok(made);
     }
     let text = fs::read_to_string(file).map_err(unreadable)?;
     Credential::read(&text).map_err(|error| LaunchError::Credential { file: file.to_owned(), error })
+}
+
+/// Keeps a credential in a file that only the owner may read, which is there whole or not at all.
+pub fn keep_credential(file: &Path, credential: &Credential) -> Result<(), LaunchError> {
+    let written = |error| LaunchError::Folder { path: file.to_owned(), error };
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder).map_err(written)?;
+    }
+    let part = file.with_extension("part");
+    write_secret(&part, &credential.written())?;
+    fs::rename(&part, file).map_err(written)
 }
 
 /// Finds out whether a folder takes more than a page or two, by trying.

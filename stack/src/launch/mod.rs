@@ -18,7 +18,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client::control::{self, Environment, EnvironmentsWhich};
+use client::{
+    Client,
+    control::{self, Environment, EnvironmentsWhich},
+};
 use platform::config::ConfigError;
 use tenants::{environment::EnvironmentState, id::CellId};
 use tokio::{
@@ -117,12 +120,12 @@ pub enum LaunchError {
     /// A key cannot be made.
     #[error("a key cannot be made: {0}")]
     Key(#[from] platform::oauth::keys::BadKey),
-    /// A client cannot be registered.
-    #[error("a client cannot be registered: {0}")]
-    Registration(#[from] platform::oauth::RegistrationError),
-    /// A cell's database cannot be opened.
-    #[error("the database of a cell: {0}")]
-    Database(#[from] sea_orm::DbErr),
+    /// A cell that does not hear of a client.
+    #[error("the cell has not heard of {client} after {} seconds", READY_WITHIN.as_secs())]
+    Unknown {
+        /// The client.
+        client: tenants::id::ClientId,
+    },
     /// A process cannot be called.
     #[error(transparent)]
     Egress(#[from] platform::egress::EgressError),
@@ -260,17 +263,22 @@ impl Stack {
     pub async fn ways_in(&self) -> Result<String, LaunchError> {
         let which =
             EnvironmentsWhich { state: Some(EnvironmentState::Ready), ..EnvironmentsWhich::default() };
-        let environments = self.plane.client()?.list(control::environment_list(&which)).await?;
+        let operator = self.plane.client()?;
+        let environments = operator.list(control::environment_list(&which)).await?;
         let mut text = self.plane.way_in()?;
         for (site, id) in self.sites.iter().zip(&self.ids) {
             let first = environments.iter().find(|one| one.cell_id == Some(*id));
-            text += &way_in(site, first).await?;
+            text += &way_in(site, first, &operator).await?;
         }
         Ok(text)
     }
 }
 
-async fn way_in(site: &Site, environment: Option<&Environment>) -> Result<String, LaunchError> {
+async fn way_in(
+    site: &Site,
+    environment: Option<&Environment>,
+    operator: &Client<Http>,
+) -> Result<String, LaunchError> {
     let (jurisdiction, url) = (site.jurisdiction(), site.url());
     let (name, id, currency) = (site.name(), &jurisdiction.id, jurisdiction.currency.code());
     let head = format!("\n{name} ({id}, {currency}, {})\n  reference  {url}/docs\n", site.region());
@@ -279,13 +287,14 @@ async fn way_in(site: &Site, environment: Option<&Environment>) -> Result<String
             "{head}  no environment yet: `demo` on this folder declares one, and a tenant for it\n"
         ));
     };
-    let file = site.register(environment.id).await?;
-    let (file, program) = (file.display(), std::env::current_exe()?);
-    let program = program.display();
+    let (client, secret) = site.tour(operator, environment.id).await?;
+    let token = format!(
+        "$(curl -s -u {client}:{secret} -d grant_type=client_credentials {url}/v1/oauth/token | \
+         sed 's/.*access_token\":\"\\([^\"]*\\).*/\\1/')"
+    );
     Ok(format!(
-        "{head}  client     {file}, of {}\n  \
-         try        curl -H \"Authorization: Bearer $('{program}' token --url {url} --client-file '{file}')\" \
-         {url}/v1/environment\n",
+        "{head}  client     {client}, of {}, with a secret\n  try        TOKEN={token}\n             \
+         curl -H \"Authorization: Bearer $TOKEN\" {url}/v1/environment\n",
         environment.id
     ))
 }

@@ -4,22 +4,18 @@ use std::{
     env, fs, io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
-use client::Client;
-use data_plane::config::{CellConfig, LinkSection};
-use platform::{
-    ctx::{Clock, Scope},
-    db::{DatabaseConfig, Db},
-    keys::Keys,
-    oauth::{Credential, Registration, Store},
-    random,
+use client::{
+    Client,
+    control::{self, ClientNew, ClientRotation, ClientsWhich},
 };
+use data_plane::config::{CellConfig, LinkSection};
+use platform::{ctx::Clock, oauth::Credential, random};
 use serde::Deserialize;
 use tenants::{
-    contract::{Binding, ClientIntent, Method},
+    contract::{Binding, Method},
     id::{ClientId, EnvironmentId, Id},
     jurisdiction::{Country, Jurisdiction},
     profile::{self, Profile},
@@ -27,14 +23,13 @@ use tenants::{
 };
 
 use super::{
-    LaunchError, Plane,
-    files::{credential, write_secret, write_whole},
+    ASK_AGAIN, LaunchError, Plane, READY_WITHIN,
+    files::{keep_credential, write_secret, write_whole},
     process::Job,
 };
 use crate::transport::Http;
 
 const CONFIG: &str = "cell.toml";
-const DATABASE: &str = "cell.db";
 const LOG: &str = "cell.log";
 /// Requests of the launcher and the demo; an import of many thousand lines takes seconds.
 const REQUEST_LIMIT: Duration = Duration::from_secs(120);
@@ -115,11 +110,55 @@ impl Site {
         }
     }
 
-    /// A client of an environment in it, in its country's language.
-    pub async fn client(&self, environment: EnvironmentId) -> Result<Client<Http>, LaunchError> {
-        let (_, new) = self.credential(environment)?;
-        self.registered(environment, &new).await?;
-        Ok(self.http()?.client_of(new, &self.jurisdiction().locale)?)
+    /// A client of an environment in it, in its country's language, which an operator registers. The same one each time:
+    /// idempotency keys belong to a client.
+    pub async fn client(
+        &self,
+        operator: &Client<Http>,
+        environment: EnvironmentId,
+    ) -> Result<Client<Http>, LaunchError> {
+        let file = self.folder.join("clients").join(format!("{environment}.json"));
+        let credential = match fs::read_to_string(&file) {
+            Ok(text) => Credential::read(&text)
+                .map_err(|error| LaunchError::Credential { file: file.clone(), error })?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let made = Credential::make(ClientId::from_parts(Clock::system().now(), random::bits()))?;
+                let keys = vec![made.public().into()];
+                let new = ClientNew { keys, ..new(Method::PrivateKeyJwt) };
+                let known = operator.read(control::environment_client_create(environment, &new)).await?;
+                // The control plane names its clients.
+                let made = made.of(known.id);
+                keep_credential(&file, &made)?;
+                made
+            }
+            Err(error) => return Err(LaunchError::Folder { path: file, error }),
+        };
+        let http = self.http()?;
+        known(&http, &credential).await?;
+        Ok(http.client_of(credential, &self.jurisdiction().locale)?)
+    }
+
+    /// A client with a secret, for `curl`, which an operator registers, or gives another secret.
+    pub async fn tour(
+        &self,
+        operator: &Client<Http>,
+        environment: EnvironmentId,
+    ) -> Result<(ClientId, String), LaunchError> {
+        let which = ClientsWhich { environment_id: Some(environment), ..ClientsWhich::default() };
+        let there = operator.list(control::client_list(&which)).await?;
+        let there = there.into_iter().find(|one| one.method == Method::Secret && !one.revoked);
+        let client = match there {
+            Some(one) => {
+                let rotation = ClientRotation::default();
+                operator.read(control::client_rotate(one.id, one.version, &rotation)).await?
+            }
+            None => {
+                let new = new(Method::Secret);
+                operator.read(control::environment_client_create(environment, &new)).await?
+            }
+        };
+        // Only a call that was answered before has none, and this one has a new key.
+        Ok((client.id, client.secret.unwrap_or_default()))
     }
 
     /// The way to it.
@@ -127,54 +166,33 @@ impl Site {
         Ok(Http::to(&self.url(), REQUEST_LIMIT)?)
     }
 
-    /// Registers a client of an environment, which may do everything there, and says where its credential is.
-    pub async fn register(&self, environment: EnvironmentId) -> Result<PathBuf, LaunchError> {
-        let (file, credential) = self.credential(environment)?;
-        self.registered(environment, &credential).await?;
-        Ok(file)
-    }
-
-    /// The same client each time: idempotency keys belong to a client.
-    fn credential(&self, environment: EnvironmentId) -> Result<(PathBuf, Credential), LaunchError> {
-        let file = self.folder.join("clients").join(format!("{environment}.json"));
-        let made = || ClientId::from_parts(Clock::system().now(), random::bits());
-        let credential = credential(&file, made)?;
-        Ok((file, credential))
-    }
-
-    /// Whoever has the cell's folder has its database and the key of that.
-    async fn registered(&self, environment: EnvironmentId, of: &Credential) -> Result<(), LaunchError> {
-        // As the configuration says that is written here.
-        let database = DatabaseConfig::new(format!("sqlite://{}", self.folder.join(DATABASE).display()));
-        let file = self.folder.join(&self.config.keys.sealing_file);
-        let keys = Keys::development_file(&file);
-        let keys = keys.map_err(|error| LaunchError::Folder { path: file.clone(), error })?;
-        let db = Db::connect(&database).await?;
-        let client = ClientIntent {
-            id: of.id(),
-            name: "who has this folder".to_owned(),
-            method: Method::PrivateKeyJwt,
-            keys: vec![of.public()],
-            thumbprints: Vec::new(),
-            secret_sha256: None,
-            scopes: data_plane::router::scopes().into_iter().map(Into::into).collect(),
-            binding: Binding::None,
-            epoch: 0,
-            revoked: false,
-        };
-        let scope = Scope::new(0, environment.uuid());
-        let registration = Registration { scope, mode: self.mode(), client };
-        let store = Store::open(db.clone(), Arc::new(keys)).await?;
-        let registered = store.ensure_client(&registration).await;
-        db.close().await?;
-        registered?;
-        Ok(())
-    }
-
     /// Leaves it a join token.
     pub fn put_join_token(&self, token: &str) -> Result<(), LaunchError> {
         write_secret(&self.folder.join(&self.link.join_token_file), token)
     }
+}
+
+/// A client of people on this machine, who may do everything.
+fn new(method: Method) -> ClientNew {
+    ClientNew {
+        name: "who has this folder".to_owned(),
+        method,
+        keys: Vec::new(),
+        thumbprints: Vec::new(),
+        scopes: data_plane::router::scopes().into_iter().map(Into::into).collect(),
+        binding: Binding::None,
+    }
+}
+
+/// Waits until the cell has heard of a client.
+async fn known(http: &Http, credential: &Credential) -> Result<(), LaunchError> {
+    let asked = async {
+        while http.token(credential).await.is_err() {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    };
+    let late = || LaunchError::Unknown { client: credential.id() };
+    tokio::time::timeout(READY_WITHIN, asked).await.map_err(|_| late())
 }
 
 /// One site per profile below `folder`. A configuration that is there is kept, so that a second start finds the same
@@ -241,7 +259,7 @@ region = "{region}"
 allow = ["{link_host}"]
 
 [database]
-url = "sqlite://{DATABASE}"
+url = "sqlite://cell.db"
 
 [keys]
 sealing_file = "sealing.key"

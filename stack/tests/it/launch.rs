@@ -227,8 +227,8 @@ async fn cells_take_payments_without_the_control_plane_which_comes_back_and_conv
     let id = environments.as_array().unwrap().iter().find(region).unwrap()["id"].as_str().unwrap();
     let operation = operate(folder.path(), &["environments", "suspend", id, "--follow"]);
     assert_eq!(operation["state"], "succeeded", "{operation}");
-    let shown = operate(folder.path(), &["environments", "get", id]);
-    assert_eq!(shown["state"], "suspended", "{shown}");
+    let (status, refused) = ask(folder.path(), "mx-1", "/v1/environment", None).await;
+    assert_eq!((status, &refused["code"]), (403, &json!("environment_suspended")), "{refused}");
     running.ask_to_stop("INT");
     assert_eq!(running.end(), 0);
 }

@@ -4,6 +4,7 @@
 mod bench;
 mod cells;
 mod client;
+mod clients;
 mod commands;
 mod demo;
 mod launch;

@@ -1,18 +1,20 @@
 //! The calls of the control plane. A test holds them against its document.
 
 mod cells;
+mod clients;
 mod environments;
 mod shared;
 mod tenants;
 
 use ::tenants::{
     environment::Mode,
-    id::{CellId, EnvironmentId, OperationId, OrganizationId, ResidencyId, TenantId},
+    id::{CellId, ClientId, EnvironmentId, OperationId, OrganizationId, ResidencyId, TenantId},
     region::RegionCode,
 };
 
 pub use self::tenants::*;
 pub use cells::*;
+pub use clients::*;
 pub use environments::*;
 pub use shared::*;
 
@@ -102,6 +104,22 @@ operations! {
     environment_resume(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/resumptions";
     /// Removes an environment from its cell.
     environment_remove(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/removals";
+
+    /// Makes a client of an environment.
+    environment_client_create(id: EnvironmentId, new: &ClientNew) -> OauthClient, Planned
+        = POST "/v1/environments/{id}/clients" .json(new);
+    /// Makes a client of an organization itself.
+    organization_client_create(id: OrganizationId, new: &ClientNew) -> OauthClient, Planned
+        = POST "/v1/organizations/{id}/clients" .json(new);
+    /// Lists clients.
+    client_list(which: &ClientsWhich) -> Page<OauthClient>, Plain = GET "/v1/clients" .query(which);
+    /// Reads a client.
+    client_get(id: ClientId) -> OauthClient, Plain = GET "/v1/clients/{id}";
+    /// Gives a client other credentials if this is still its version.
+    client_rotate(id: ClientId, version: i64, rotation: &ClientRotation) -> OauthClient, Planned
+        = PATCH "/v1/clients/{id}" .if_match(version) .json(rotation);
+    /// Revokes a client, for ever.
+    client_revoke(id: ClientId) -> OauthClient, Plain = POST "/v1/clients/{id}/revocations";
 
     /// Lists operations.
     operation_list(which: &OperationsWhich) -> Page<Operation>, Plain = GET "/v1/operations" .query(which);

@@ -21,7 +21,8 @@ const CONTROL_PLANE: Order = &[
     &["cells"],
     &["tenants"],
     &["operations"],
-    &["environments", "clients"],
+    &["environments"],
+    &["clients"],
     &["links"],
     &["provisioning"],
 ];

@@ -1,0 +1,364 @@
+//! Clients: who may ask for tokens, of which issuer, and what for.
+//!
+//! **Promise.** A client of an environment is known to that environment's cell and nowhere else, and asks for its tokens
+//! there, whether the control plane is up or not; a client of the organization itself asks for them here. What a client
+//! keeps, a private key or a secret, is nowhere in this database; a secret is shown once. A revocation is final, and ends
+//! the tokens that there are.
+//!
+//! What changes of an environment's clients raises the environment's generation: its cell is told like of anything else
+//! that is wanted. The organization's own are registered with the issuer of this plane by the work [`REGISTER`], and by
+//! whoever changes them, so that they are known when the answer comes.
+
+pub mod http;
+mod model;
+mod store;
+mod system;
+pub mod work;
+
+use platform::{
+    ctx::{Ctx, Scope},
+    db::{self, Db, Tx},
+    hash::sha256_base64url,
+    idempotency::{Done, Key, Outcome, begin_in_tx},
+    oauth::{Issuer, Registration, RegistrationError},
+    problem::Problem,
+    random,
+    token::Scopes,
+    work as queue,
+};
+use sea_orm::DbErr;
+use tenants::{
+    contract::{ClientIntent, Method},
+    environment::{Desired, Mode},
+    id::{ClientId, EnvironmentId, OrganizationId},
+};
+
+pub use self::{
+    model::{Client, Credentials, Fault, New, Proof, named},
+    store::{Filter, MIGRATION},
+};
+use crate::{
+    caller,
+    environments::{self, Environment},
+    names, organizations,
+};
+use model::CLIENTS;
+use store::Clients;
+
+/// The work that registers an organization's own clients; its key is the organization.
+pub const REGISTER: &str = "clients.register";
+
+/// Why a use case ended without its effect.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No client that this caller may know of has this id.
+    #[error("there is no such client")]
+    NotFound,
+    /// Something is wrong with what was said of it.
+    #[error("the client is not acceptable: {0:?}")]
+    Fault(Fault),
+    /// A name that is empty, too long, or has control characters.
+    #[error("the name is not acceptable")]
+    Name,
+    /// It would have a scope that its maker does not have.
+    #[error("a client of the control plane has no scope that its maker does not have")]
+    Wider,
+    /// There are as many as there may be.
+    #[error("there are as many clients as there may be")]
+    Full,
+    /// It is revoked, for ever.
+    #[error("the client is revoked")]
+    Revoked,
+    /// The client has another version than the caller has seen.
+    #[error("the client was changed meanwhile")]
+    Changed,
+    /// What would change, of a dry run: nothing was changed.
+    #[error("a dry run")]
+    Planned(Box<(Option<Client>, Client)>),
+    /// The environment's.
+    #[error(transparent)]
+    Environment(#[from] environments::Error),
+    /// The organization's.
+    #[error(transparent)]
+    Organization(#[from] organizations::Error),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// The idempotency key's.
+    #[error(transparent)]
+    Problem(#[from] Problem),
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+/// A client, and its secret where one was made just now.
+pub type Made = (Client, Option<String>);
+
+/// The caller's context where this client is: an organization's client stays in its own, an operator goes where the client
+/// is.
+///
+/// # Errors
+/// [`Error::NotFound`] for an operator, if it is nowhere; the database's.
+pub async fn acting(db: &Db, ctx: &Ctx, id: ClientId) -> Result<Ctx, Error> {
+    if !caller::is_operator(ctx) {
+        return Ok(ctx.clone());
+    }
+    let organization = system::organization_of(db, id).await?.ok_or(Error::NotFound)?;
+    Ok(Ctx { scope: organizations::scope(organization), ..ctx.clone() })
+}
+
+/// 256 bits for a client that cannot sign, as text, and their hash.
+fn secret_of(method: Method) -> Option<(String, String)> {
+    (method == Method::Secret).then(|| {
+        let text = format!("{:032x}{:032x}", random::bits(), random::bits());
+        let hash = sha256_base64url(&text);
+        (text, hash)
+    })
+}
+
+/// Makes a client of an environment, or of the organization itself, once per key; `held` are the maker's own scopes.
+///
+/// # Errors
+/// [`Error::Fault`], [`Error::Name`], [`Error::Wider`], [`Error::Full`]; the environment's; [`Error::Planned`] for a dry
+/// run; the key's and the database's.
+pub async fn create(
+    db: &Db,
+    ctx: &Ctx,
+    key: &Key,
+    of: Option<EnvironmentId>,
+    new: &New,
+    held: &Scopes,
+    dry_run: bool,
+) -> Result<Done<Made>, Error> {
+    if !names::is_name(&new.name) {
+        return Err(Error::Name);
+    }
+    if of.is_none() && !new.scopes.iter().all(|scope| held.contains(scope)) {
+        return Err(Error::Wider);
+    }
+    let (secret, hash) = secret_of(new.method).unzip();
+    let now = ctx.now();
+    let client = Client {
+        id: ctx.new_id(),
+        organization: OrganizationId::from_uuid(ctx.scope.id),
+        environment: of,
+        name: new.name.clone(),
+        proof: Proof {
+            method: new.method,
+            keys: new.credentials.keys.clone(),
+            thumbprints: new.credentials.thumbprints.clone(),
+            secret_sha256: hash,
+        },
+        scopes: new.scopes.clone(),
+        binding: new.binding,
+        epoch: 0,
+        revoked: false,
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    };
+    db::retry(|| async {
+        let tx = db.begin(ctx.scope).await?;
+        if let Outcome::Replay(id) = begin_in_tx(&tx, ctx, key, client.id.uuid()).await? {
+            let first = Clients::new(&tx, ctx.scope).get(ClientId::from_uuid(id)).await?;
+            return Ok(Done { what: (first.ok_or(Error::NotFound)?, None), replayed: true });
+        }
+        let environment = environment_in_tx(&tx, ctx, of).await?;
+        new.check(environment.as_ref().map(|one| one.mode))?;
+        let clients = Clients::new(&tx, ctx.scope);
+        if clients.living(of).await?.len() >= CLIENTS {
+            return Err(Error::Full);
+        }
+        usable(&client, environment.as_ref().map(|one| one.mode))?;
+        if dry_run {
+            return Err(Error::Planned(Box::new((None, client.clone()))));
+        }
+        clients.insert(&client).await?;
+        tell_in_tx(&tx, ctx, environment.as_ref()).await?;
+        tx.commit().await?;
+        Ok(Done { what: (client.clone(), secret.clone()), replayed: false })
+    })
+    .await
+}
+
+/// Whether an issuer would take it: keys that are points of the curve, thumbprints that are hashes.
+fn usable(client: &Client, mode: Option<Mode>) -> Result<(), Error> {
+    let scope = organizations::scope(client.organization);
+    let registration = Registration { scope, mode: mode.unwrap_or(Mode::Sandbox), client: client.intent() };
+    registration.check().map_err(|_| Error::Fault(Fault::Credentials))
+}
+
+/// The environment of a client, which has to be there and to stay.
+async fn environment_in_tx(
+    tx: &Tx,
+    ctx: &Ctx,
+    of: Option<EnvironmentId>,
+) -> Result<Option<Environment>, Error> {
+    let Some(id) = of else { return Ok(None) };
+    let environment = environments::get_in_tx(tx, ctx, id).await?.ok_or(environments::Error::NotFound)?;
+    if environment.desired == Desired::Removed {
+        return Err(environments::Error::State(environment.state).into());
+    }
+    Ok(Some(environment))
+}
+
+/// Lets who issues tokens to a client hear of a change, after the commit.
+async fn tell_in_tx(tx: &Tx, ctx: &Ctx, environment: Option<&Environment>) -> Result<(), DbErr> {
+    if let Some(environment) = environment {
+        return environments::raise_in_tx(tx, ctx, environment.id).await;
+    }
+    let (key, wall) = (OrganizationId::from_uuid(ctx.scope.id).to_string(), ctx.wall());
+    let (scope, payload) = (ctx.scope, ().into());
+    let item = queue::New { scope, kind: REGISTER, key: &key, payload, run_at: wall, wall };
+    queue::enqueue_in_tx(tx, item).await
+}
+
+/// What is to happen to a client.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// It proves who it is by other credentials of the same kind from now on; a client with a secret gets a new one.
+    Rotate {
+        /// The new ones.
+        credentials: Credentials,
+        /// Whether the tokens that it has end.
+        revoke_tokens: bool,
+    },
+    /// It gets no more tokens, for ever, and those that it has end.
+    Revoke,
+}
+
+/// Changes a client, once per key.
+///
+/// # Errors
+/// [`Error::NotFound`], [`Error::Changed`], [`Error::Revoked`], [`Error::Fault`]; [`Error::Planned`] for a dry run; the
+/// key's and the database's.
+pub async fn change(
+    db: &Db,
+    ctx: &Ctx,
+    key: &Key,
+    id: ClientId,
+    seen: impl Fn(i64) -> bool,
+    change: &Change,
+    dry_run: bool,
+) -> Result<Done<Made>, Error> {
+    db::retry(|| async {
+        let tx = db.begin(ctx.scope).await?;
+        let clients = Clients::new(&tx, ctx.scope);
+        let before = clients.get(id).await?.ok_or(Error::NotFound)?;
+        if let Outcome::Replay(_) = begin_in_tx(&tx, ctx, key, id.uuid()).await? {
+            return Ok(Done { what: (before, None), replayed: true });
+        }
+        if !seen(before.version) {
+            return Err(Error::Changed);
+        }
+        if before.revoked {
+            return Err(Error::Revoked);
+        }
+        let environment = match before.environment {
+            Some(of) => environments::get_in_tx(&tx, ctx, of).await?,
+            None => None,
+        };
+        let (after, secret) = after(&before, change, environment.as_ref(), ctx)?;
+        if dry_run {
+            return Err(Error::Planned(Box::new((Some(before), after))));
+        }
+        if !clients.update(&before, &after).await? {
+            return Err(Error::Changed);
+        }
+        // Of one that is being removed nothing is left to tell.
+        if before.environment.is_none()
+            || environment.as_ref().is_some_and(|one| one.desired != Desired::Removed)
+        {
+            tell_in_tx(&tx, ctx, environment.as_ref()).await?;
+        }
+        tx.commit().await?;
+        Ok(Done { what: (after, secret), replayed: false })
+    })
+    .await
+}
+
+fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) -> Result<Made, Error> {
+    let (mut after, now) = (before.clone().changed(ctx.now()), ctx.wall());
+    match change {
+        Change::Revoke => {
+            after.revoked = true;
+            Ok((after.without_tokens(now), None))
+        }
+        Change::Rotate { credentials, revoke_tokens } => {
+            let mode = of.map(|one| one.mode);
+            let whole = New {
+                name: before.name.clone(),
+                method: before.proof.method,
+                credentials: credentials.clone(),
+                scopes: before.scopes.clone(),
+                binding: before.binding,
+            };
+            whole.check(mode)?;
+            let (secret, hash) = secret_of(before.proof.method).unzip();
+            let Credentials { keys, thumbprints } = credentials.clone();
+            after.proof = Proof { method: before.proof.method, keys, thumbprints, secret_sha256: hash };
+            usable(&after, mode)?;
+            Ok((if *revoke_tokens { after.without_tokens(now) } else { after }, secret))
+        }
+    }
+}
+
+/// Registers the clients of the organization itself with the issuer of this plane, and removes those that are revoked.
+///
+/// # Errors
+/// The tables of the issuer, or the database, failed.
+pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), RegistrationError> {
+    let tx = db.begin_read(scope).await?;
+    let clients = Clients::new(&tx, scope).living(None).await?;
+    tx.commit().await?;
+    let wanted: Vec<ClientIntent> = clients.iter().map(Client::intent).collect();
+    issuer.ensure_clients(scope, Mode::Sandbox, &wanted).await
+}
+
+/// The clients of an environment as its cell is told; those that are revoked are not among them.
+///
+/// # Errors
+/// The database's.
+pub async fn intents(db: &Db, ctx: &Ctx, of: EnvironmentId) -> Result<Vec<ClientIntent>, DbErr> {
+    let tx = db.begin_read(ctx.scope).await?;
+    let clients = Clients::new(&tx, ctx.scope).living(Some(of)).await?;
+    tx.commit().await?;
+    Ok(clients.iter().map(Client::intent).collect())
+}
+
+/// The client of this id in the organization that `ctx` is in.
+///
+/// # Errors
+/// [`Error::NotFound`], and the database's.
+pub async fn get(db: &Db, ctx: &Ctx, id: ClientId) -> Result<Client, Error> {
+    let tx = db.begin_read(ctx.scope).await?;
+    let client = Clients::new(&tx, ctx.scope).get(id).await?;
+    tx.commit().await?;
+    client.ok_or(Error::NotFound)
+}
+
+/// At most `limit` clients that satisfy `filter`, in the order of their ids: those of the organization `of`, or for an
+/// operator who names none, all.
+///
+/// # Errors
+/// The organization's, and the database's.
+pub async fn list(
+    db: &Db,
+    ctx: &Ctx,
+    of: Option<OrganizationId>,
+    filter: &Filter,
+    limit: u64,
+) -> Result<Vec<Client>, Error> {
+    if caller::is_operator(ctx) && of.is_none() {
+        return Ok(system::list(db, filter, limit).await?);
+    }
+    let ctx = organizations::resolve(db, ctx, of).await?;
+    let tx = db.begin_read(ctx.scope).await?;
+    let clients = Clients::new(&tx, ctx.scope).list(filter, limit).await?;
+    tx.commit().await?;
+    Ok(clients)
+}

@@ -102,7 +102,7 @@ pub fn main(
     variables: impl Iterator<Item = (String, String)>,
     drain: Drain,
 ) -> Result<(), ControlPlaneError> {
-    let config = platform::config::load(file.as_deref(), variables)?;
+    let config = platform::config::load(file.as_deref(), platform::failpoint::take(variables))?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config, drain))
 }
 
@@ -126,7 +126,7 @@ pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), Control
     let db = app.db.clone();
     let readiness = Readiness::new(drain.clone()).check("database", move || {
         let db = db.clone();
-        async move { db.app().ping().await }
+        async move { db.ping().await }
     });
     let router = router::router(app.clone(), &config.http, readiness, telemetry.metrics())?;
     tracing::info!(name = config.control_plane.name, address = %config.control_plane.listen, "the control plane serves");

@@ -87,7 +87,7 @@ pub fn main(
     variables: impl Iterator<Item = (String, String)>,
     drain: Drain,
 ) -> Result<(), CellError> {
-    let config = platform::config::load(file.as_deref(), variables)?;
+    let config = platform::config::load(file.as_deref(), platform::failpoint::take(variables))?;
     runtime()?.block_on(run(config, drain))
 }
 
@@ -131,7 +131,7 @@ pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
     let readiness = Readiness::new(drain.clone())
         .check("database", move || {
             let db = db.clone();
-            async move { db.app().ping().await }
+            async move { db.ping().await }
         })
         .check("ledger", move || {
             std::future::ready(if ledger.is_whole() { Ok(()) } else { Err("a shard has lost its writer") })

@@ -24,13 +24,14 @@ mod retry;
 pub mod schema;
 
 use std::ops::Deref;
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::sqlx::Connection as _;
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 
 pub use config::{DatabaseConfig, Role};
@@ -39,6 +40,7 @@ pub use migrate::{Migrations, StartError};
 pub use retry::{passes, retry};
 
 use crate::ctx::Scope;
+use crate::failpoint::{self, Side, Step};
 
 /// What a superuser runs once in a PostgreSQL database before its first migration: `platform/sql/roles.sql`.
 pub const ROLES_SQL: &str = include_str!("../../sql/roles.sql");
@@ -128,17 +130,29 @@ impl Db {
         self.0.backend
     }
 
-    /// The pool of the role `tambo_app`. Outside a transaction of [`Db::begin`] it sees no scoped row on PostgreSQL.
+    /// Whether it answers.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn ping(&self) -> Result<(), DbErr> {
+        self.0.app.ping().await
+    }
+
+    /// The pool of the role `tambo_app`, for tests: what is to be durable goes through [`Tx::commit`]. Outside a
+    /// transaction of [`Db::begin`] it sees no scoped row on PostgreSQL.
+    #[cfg(feature = "testing")]
     pub fn app(&self) -> &DatabaseConnection {
         &self.0.app
     }
 
-    /// The pool of the role `tambo_worker`.
+    /// The pool of the role `tambo_worker`, for tests.
+    #[cfg(feature = "testing")]
     pub fn worker(&self) -> &DatabaseConnection {
         &self.0.worker
     }
 
-    /// The pool of the role `tambo_ledger`.
+    /// The pool of the role `tambo_ledger`, for tests.
+    #[cfg(feature = "testing")]
     pub fn ledger(&self) -> &DatabaseConnection {
         &self.0.ledger
     }
@@ -150,7 +164,7 @@ impl Db {
     pub async fn begin(&self, scope: Scope) -> Result<Tx, DbErr> {
         let tx = self.start(&self.0.app).await?;
         self.enter(&tx, scope).await?;
-        Ok(Tx(tx))
+        Tx::new(tx).await
     }
 
     /// Begins a transaction that reads the rows of `scope` only. On SQLite it neither waits for writers nor can write;
@@ -162,7 +176,7 @@ impl Db {
     pub async fn begin_read(&self, scope: Scope) -> Result<Tx, DbErr> {
         let tx = self.0.read.begin().await?;
         self.enter(&tx, scope).await?;
-        Ok(Tx(tx))
+        Tx::new(tx).await
     }
 
     /// Begins a transaction across scopes as `tambo_worker`. Only files named `system.rs` may call it.
@@ -170,7 +184,7 @@ impl Db {
     /// # Errors
     /// The database is not reachable or busy.
     pub async fn begin_system(&self) -> Result<Tx, DbErr> {
-        Ok(Tx(self.start(&self.0.worker).await?))
+        Tx::new(self.start(&self.0.worker).await?).await
     }
 
     /// Begins a transaction across scopes as `tambo_ledger`, on the writer's own small pool.
@@ -178,7 +192,7 @@ impl Db {
     /// # Errors
     /// The database is not reachable or busy.
     pub async fn begin_ledger(&self) -> Result<Tx, DbErr> {
-        Ok(Tx(self.start(&self.0.ledger).await?))
+        Tx::new(self.start(&self.0.ledger).await?).await
     }
 
     /// Closes every pool; transactions still open finish first.
@@ -212,15 +226,49 @@ impl Db {
 
 /// A transaction; dropped without [`Tx::commit`] it is rolled back. Pass `&*tx` to sea-orm.
 #[derive(Debug)]
-pub struct Tx(DatabaseTransaction);
+pub struct Tx {
+    inner: DatabaseTransaction,
+    /// What [`Tx::writes`] said when it began.
+    writes: i64,
+}
 
 impl Tx {
+    async fn new(inner: DatabaseTransaction) -> Result<Self, DbErr> {
+        let mut tx = Self { inner, writes: 0 };
+        if failpoint::is_armed() {
+            tx.writes = tx.writes().await?;
+        }
+        Ok(tx)
+    }
+
     /// Makes the transaction's writes durable.
     ///
     /// # Errors
     /// The outcome is then unknown, unless [`is_conflict`] says that nothing was written.
-    pub async fn commit(self) -> Result<(), DbErr> {
-        self.0.commit().await
+    #[track_caller]
+    pub fn commit(self) -> impl Future<Output = Result<(), DbErr>> + Send {
+        let line = Location::caller();
+        async move {
+            if !failpoint::is_armed() || self.writes().await? == self.writes {
+                return self.inner.commit().await;
+            }
+            let Some(step) = Step::begin(line) else { return self.inner.commit().await };
+            step.reached(Side::Before).await;
+            self.inner.commit().await?;
+            step.reached(Side::After).await;
+            Ok(())
+        }
+    }
+
+    /// A number that is another one when something was written.
+    async fn writes(&self) -> Result<i64, DbErr> {
+        let sql = match self.backend() {
+            Backend::Sqlite => "SELECT total_changes()",
+            Backend::Postgres => "SELECT coalesce(pg_current_xact_id_if_assigned()::text::bigint, 0)",
+        };
+        let statement = Statement::from_string(self.inner.get_database_backend(), sql);
+        let row = self.inner.query_one_raw(statement).await?;
+        row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?.try_get_by_index(0)
     }
 
     /// Undoes the transaction and waits until that is done.
@@ -228,12 +276,12 @@ impl Tx {
     /// # Errors
     /// The connection was lost; the database undoes the transaction all the same.
     pub async fn rollback(self) -> Result<(), DbErr> {
-        self.0.rollback().await
+        self.inner.rollback().await
     }
 
     /// Which database this is.
     pub fn backend(&self) -> Backend {
-        match self.0.get_database_backend() {
+        match self.inner.get_database_backend() {
             DbBackend::Sqlite => Backend::Sqlite,
             _ => Backend::Postgres,
         }
@@ -244,7 +292,7 @@ impl Deref for Tx {
     type Target = DatabaseTransaction;
 
     fn deref(&self) -> &DatabaseTransaction {
-        &self.0
+        &self.inner
     }
 }
 

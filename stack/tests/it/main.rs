@@ -11,4 +11,5 @@ mod launch;
 mod link;
 mod plane;
 mod planes;
+mod steps;
 mod tidy;

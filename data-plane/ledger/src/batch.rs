@@ -29,9 +29,8 @@ impl Written {
 pub(crate) struct Begun<T> {
     tx: T,
     head: Head,
-    /// The batches that are not committed yet, oldest first. What they have changed cannot be read; the head is as the
-    /// newest leaves it.
-    before: Vec<Arc<Written>>,
+    /// The batch that is not committed yet. What it has changed cannot be read; the head is as it leaves it.
+    before: Option<Arc<Written>>,
 }
 
 /// A batch that is decided, and neither written nor committed.
@@ -69,22 +68,22 @@ impl<T: StoreTx> Begun<T> {
     /// Under the guard: nobody else writes the shard until the transaction ends.
     pub(crate) async fn under_guard(mut tx: T, shard: i32) -> Result<Self, StoreError> {
         match tx.lock_head(shard).await? {
-            Some(head) => Ok(Begun { tx, head, before: Vec::new() }),
+            Some(head) => Ok(Begun { tx, head, before: None }),
             None => Err(StoreError::Failed(format!("shard {shard} has no head row").into())),
         }
     }
 
-    /// Right behind `newest`, the last of these; to be written once it has ended.
-    pub(crate) fn behind(tx: T, newest: &Written, before: Vec<Arc<Written>>) -> Self {
-        Begun { tx, head: newest.head, before }
+    /// Right behind this batch; to be written once it has ended.
+    pub(crate) fn behind(tx: T, before: Arc<Written>) -> Self {
+        Begun { tx, head: before.head, before: Some(before) }
     }
 }
 
 /// Reads, decides, and prepares what is to be written. `clock` is the wall clock.
 ///
 /// # Errors
-/// As the store says. Behind another batch also if there is nothing to post: then nothing in the database would say that
-/// the batch before, on which the outcomes rest, is there.
+/// As the store says. Behind another batch also if there are refusals to keep and nothing to post: nothing in the database
+/// would say that the batch before, on which they rest, is there.
 pub(crate) async fn decide<T: StoreTx>(
     begun: Begun<T>,
     shard: i32,
@@ -93,7 +92,8 @@ pub(crate) async fn decide<T: StoreTx>(
 ) -> Result<Decided<T>, StoreError> {
     let Begun { mut tx, head, before } = begun;
     let wall = clock.max(head.booked_at);
-    let mut book = load(&mut tx, shard, head, &before, calls).await?;
+    let book_before = before.as_deref().map(|before| &before.book);
+    let mut book = load(&mut tx, shard, head, book_before, calls).await?;
     let outcomes: Vec<Vec<Outcome>> = calls.iter().map(|call| book.post(call, wall)).collect();
     let after = match book.posted().last() {
         Some(last) => {
@@ -101,7 +101,9 @@ pub(crate) async fn decide<T: StoreTx>(
             let hash = chain::hash(&head.hash, shard, batch, book.posted().iter().map(Arc::as_ref));
             Head { batch, seq: last.seq, hash, booked_at: wall }
         }
-        None if !before.is_empty() => return Err(StoreError::Retry("the batch before has not ended".into())),
+        None if before.is_some() && !book.kept().is_empty() => {
+            return Err(StoreError::Retry("the batch before has not ended".into()));
+        }
         // Always later: whoever decided before the refusals were kept must find that the head has moved.
         None => {
             let later = head.booked_at.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(wall);
@@ -112,7 +114,7 @@ pub(crate) async fn decide<T: StoreTx>(
     Ok(Decided {
         tx,
         head,
-        under_guard: before.is_empty(),
+        under_guard: before.is_none(),
         outcomes,
         written: Arc::new(Written { book, head: after }),
     })
@@ -147,7 +149,7 @@ async fn load<T: StoreTx>(
     tx: &mut T,
     shard: i32,
     head: Head,
-    before: &[Arc<Written>],
+    before: Option<&Book>,
     calls: &[Call],
 ) -> Result<Book, StoreError> {
     let mut book = Book::new(head.seq);
@@ -177,8 +179,7 @@ async fn load<T: StoreTx>(
     let found = tx.read(shard, &ids, &Vec::from_iter(accounts.iter().copied())).await?;
     let used = if found.used { tx.find(shard, &ids).await? } else { Vec::new() };
     let mut more = BTreeSet::<AccountKey>::new();
-    let used_before =
-        ids.iter().filter_map(|key| Some((*key, newest(before, |book| book.known(*key))?.clone())));
+    let used_before = ids.iter().filter_map(|key| Some((*key, before?.known(*key)?.clone())));
     for (key, known) in used.into_iter().chain(used_before) {
         if let Known::Posted(row) = &known
             && originals.contains(&key)
@@ -191,8 +192,7 @@ async fn load<T: StoreTx>(
     if !originals.is_empty() {
         let originals = Vec::from_iter(originals);
         let reversed = tx.find_reversals(shard, &originals).await?;
-        let reversed_before =
-            originals.iter().filter_map(|key| Some((*key, newest(before, |book| book.reversal(*key))?)));
+        let reversed_before = originals.iter().filter_map(|key| Some((*key, before?.reversal(*key)?)));
         for (original, by) in reversed.into_iter().chain(reversed_before) {
             book.add_reversed(original, by);
         }
@@ -200,7 +200,7 @@ async fn load<T: StoreTx>(
     if !holds.is_empty() {
         let holds = Vec::from_iter(holds);
         let read = tx.read_holds(shard, &holds).await?;
-        let changed = holds.iter().filter_map(|key| newest(before, |book| book.changed_hold(*key)).cloned());
+        let changed = holds.iter().filter_map(|key| before?.changed_hold(*key).cloned());
         for hold in read.into_iter().chain(changed) {
             more.extend([(hold.environment, hold.debit), (hold.environment, hold.credit)]);
             book.add_hold(hold);
@@ -214,21 +214,16 @@ async fn load<T: StoreTx>(
     Ok(book)
 }
 
-/// What the newest of the batches before that knows it says.
-fn newest<'a, T>(before: &'a [Arc<Written>], look: impl Fn(&'a Book) -> Option<T>) -> Option<T> {
-    before.iter().rev().find_map(|one| look(&one.book))
-}
-
-/// What the batches before have changed stands for what was read. Limits in one order, so that of several the same one is
+/// What the batch before has changed stands for what was read. Limits in one order, so that of several the same one is
 /// named each time.
-fn enter(book: &mut Book, before: &[Arc<Written>], mut found: Found) {
+fn enter(book: &mut Book, before: Option<&Book>, mut found: Found) {
     for (environment, account) in found.accounts {
-        let changed = newest(before, |book| book.changed_account((environment, account.id)));
+        let changed = before.and_then(|before| before.changed_account((environment, account.id)));
         book.add_account(environment, changed.cloned().unwrap_or(account));
     }
     found.limits.sort_unstable_by_key(|(_, limit)| (limit.rule.direction, limit.rule.window));
     for (environment, limit) in found.limits {
-        let changed = newest(before, |book| book.changed_limit(environment, &limit));
+        let changed = before.and_then(|before| before.changed_limit(environment, &limit));
         book.add_limit(environment, changed.copied().unwrap_or(limit));
     }
 }

@@ -113,12 +113,12 @@ pub async fn run<S: Store>(
                 let tx = store.begin().await?;
                 let (before, now) = under_way.get();
                 age = now;
-                let Some(newest) = before.last().cloned() else {
+                let Some(before) = before else {
                     // Who waits for the guard must not be waited for by who has it.
                     mine = Some(pen.lock().await);
                     return Begun::under_guard(tx, shard).await;
                 };
-                Ok(Begun::behind(tx, &newest, before))
+                Ok(Begun::behind(tx, before))
             };
             let begun = begun.await;
             let (calls, replies) = queue.batch(first);
@@ -134,9 +134,9 @@ pub async fn run<S: Store>(
             drop(queue);
             let done = match entered {
                 Some(decided) => {
-                    let (written, under_guard) = (decided.written.clone(), decided.under_guard);
+                    let under_guard = decided.under_guard;
                     let done = batch::write(decided, shard).await;
-                    under_way.leave(&written, done.is_ok());
+                    under_way.leave(done.is_ok());
                     // What rested on others and was not committed says nothing about the store.
                     done.map_err(|failure| {
                         Some(failure)
@@ -161,35 +161,35 @@ pub async fn run<S: Store>(
     tokio::join!(turns(), turns(), turns());
 }
 
-/// The batches that are decided and not committed, oldest first.
+/// The batch that is being written, if it moves the head, and how many have failed.
 #[derive(Default)]
-struct UnderWay(std::sync::Mutex<(Vec<Arc<Written>>, u64)>);
+struct UnderWay(std::sync::Mutex<(Option<Arc<Written>>, u64)>);
 
 impl UnderWay {
-    fn now(&self) -> std::sync::MutexGuard<'_, (Vec<Arc<Written>>, u64)> {
+    fn now(&self) -> std::sync::MutexGuard<'_, (Option<Arc<Written>>, u64)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With their age, in failures.
-    fn get(&self) -> (Vec<Arc<Written>>, u64) {
+    /// With its age, in failures.
+    fn get(&self) -> (Option<Arc<Written>>, u64) {
         self.now().clone()
     }
 
-    /// `false` if a batch that `decided` rests on has failed. Who only keeps refusals does not move the head, so that
-    /// nobody behind it could tell whether it is there.
+    /// For who has the pen. `false` if the batch that `decided` rests on has failed. Who only keeps refusals posts nothing,
+    /// so that nobody behind it could tell whether it is there.
     fn enter<T>(&self, decided: &Decided<T>, age: u64) -> bool {
         let mut now = self.now();
         let stands = decided.under_guard || now.1 == age;
         if stands && decided.written.moves_head() {
-            now.0.push(decided.written.clone());
+            now.0 = Some(decided.written.clone());
         }
         stands
     }
 
-    /// Nobody begins behind a batch that has failed, nor behind one that rests on it.
-    fn leave(&self, written: &Arc<Written>, committed: bool) {
+    /// Who rests on a batch that has failed is not let in.
+    fn leave(&self, committed: bool) {
         let mut now = self.now();
-        now.0.retain(|one| committed && !Arc::ptr_eq(one, written));
+        now.0 = None;
         now.1 = now.1.wrapping_add(u64::from(!committed));
     }
 }

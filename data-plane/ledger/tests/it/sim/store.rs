@@ -41,7 +41,8 @@ pub struct Rows {
     pub holds: BTreeMap<TransferKey, Hold>,
     pub limits: BTreeMap<LimitKey, Limit>,
     pub transfers: BTreeMap<TransferKey, Arc<Posted>>,
-    pub rejections: BTreeMap<TransferKey, Known>,
+    /// With the time of the head that they came with.
+    pub rejections: BTreeMap<TransferKey, (Known, DateTime<Utc>)>,
 }
 
 #[derive(Default)]
@@ -243,7 +244,7 @@ impl StoreTx for SimTx {
         let state = self.store.state();
         let known = |key: &TransferKey| {
             let posted = state.committed.transfers.get(key).map(|row| Known::Posted(row.clone()));
-            Some((*key, posted.or_else(|| state.committed.rejections.get(key).cloned())?))
+            Some((*key, posted.or_else(|| state.committed.rejections.get(key).map(|kept| kept.0.clone()))?))
         };
         Ok(ids.iter().filter_map(known).collect())
     }
@@ -314,13 +315,18 @@ impl StoreTx for SimTx {
         Ok(())
     }
 
-    async fn insert_rejections(&mut self, _: i32, rows: &[Kept], _: DateTime<Utc>) -> Result<(), StoreError> {
+    async fn insert_rejections(
+        &mut self,
+        _: i32,
+        rows: &[Kept],
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         self.statement().await?;
         for row in rows {
             let mut rejection = row.rejection;
             rejection.replayed = true;
             let known = Known::Rejected { content: row.content, rejection };
-            self.written.rejections.insert((row.environment, row.id), known);
+            self.written.rejections.insert((row.environment, row.id), (known, at));
         }
         Ok(())
     }
@@ -341,7 +347,9 @@ impl StoreTx for SimTx {
 
     async fn move_head(&mut self, shard: i32, after: Head) -> Result<(), StoreError> {
         self.statement().await?;
-        self.written.heads.insert(shard, after);
+        self.lock(Lock::Head(shard)).await;
+        let head = self.store.with(|rows| rows.heads[&shard]);
+        self.written.heads.insert(shard, Head { booked_at: after.booked_at, ..head });
         Ok(())
     }
 

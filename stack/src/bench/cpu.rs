@@ -63,23 +63,33 @@ fn own(pid: &str) -> io::Result<Duration> {
     stat(pid).map(|(_, own, _)| own)
 }
 
+/// The time of a process so far.
+pub fn used(pid: u32) -> io::Result<Duration> {
+    own(&pid.to_string())
+}
+
+/// The resident memory of a process, in bytes.
+pub fn resident(pid: u32) -> io::Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.map(|kib| kib * 1024)
+        .ok_or_else(|| io::Error::other(format!("/proc/{pid}/status is not as proc(5) says")))
+}
+
+/// The processes that a process has started and that have not ended.
+pub fn children(of: u32) -> io::Result<Vec<u32>> {
+    let entries = fs::read_dir("/proc")?.flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    // A process may end while we look.
+    Ok(pids.filter(|pid| stat(&pid.to_string()).is_ok_and(|(parent, ..)| parent == of)).collect())
+}
+
 /// A process, its children, and those of them that have ended.
 fn family(pid: u32) -> io::Result<Duration> {
     let (_, own, ended) = stat(&pid.to_string())?;
-    let mut sum = own + ended;
-    for entry in fs::read_dir("/proc")?.flatten() {
-        let name = entry.file_name();
-        let Some(child) = name.to_str().filter(|name| name.bytes().all(|byte| byte.is_ascii_digit())) else {
-            continue;
-        };
-        // A process may end while we look.
-        if let Ok((parent, own, _)) = stat(child)
-            && parent == pid
-        {
-            sum += own;
-        }
-    }
-    Ok(sum)
+    let alive = children(pid)?.into_iter().filter_map(|child| used(child).ok());
+    Ok(own + ended + alive.sum::<Duration>())
 }
 
 #[cfg(test)]

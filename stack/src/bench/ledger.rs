@@ -135,13 +135,8 @@ pub fn run(args: &Args) -> Result<(), Box<dyn Error>> {
             std::thread::available_parallelism()?,
         )],
     };
-    say(&if args.json { serde_json::to_string_pretty(&report.json())? } else { report.tables() });
+    super::print(&if args.json { serde_json::to_string_pretty(&report.json())? } else { report.tables() });
     Ok(())
-}
-
-#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
-fn say(text: &str) {
-    println!("{text}");
 }
 
 async fn prepare(args: &Args, bar: &ProgressBar) -> Result<Bench, Box<dyn Error>> {

@@ -10,6 +10,7 @@ mod http;
 mod ledger;
 mod load;
 mod pgbench;
+mod planes;
 mod report;
 mod wire;
 mod world;
@@ -27,6 +28,8 @@ pub struct Args {
 enum What {
     /// Measures the ledger against PostgreSQL functions, bare statements and a bare file
     Ledger(ledger::Args),
+    /// Measures what a tenant costs both planes when there are many
+    Planes(planes::Args),
     /// Serves the handlers that others are held against; `bench ledger` starts it
     #[command(hide = true)]
     Bare(bare::Args),
@@ -36,6 +39,12 @@ enum What {
 pub fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     match &args.what {
         What::Ledger(args) => ledger::run(args),
+        What::Planes(args) => planes::run(args),
         What::Bare(args) => bare::serve(args),
     }
+}
+
+#[expect(clippy::print_stdout, reason = "the report is what the command is for")]
+fn print(report: &str) {
+    println!("{report}");
 }

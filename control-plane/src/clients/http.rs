@@ -93,6 +93,7 @@ where
             &CLIENT_NOT_FOUND,
             &CLIENT_REVOKED,
             &CLIENT_CREDENTIALS_UNUSABLE,
+            &CLIENT_SCOPES_UNUSABLE,
             &codes::VERSION_MISMATCH,
             &codes::STORAGE_FULL
         ))
@@ -390,8 +391,8 @@ struct Rotation {
 
 /// Gives a client other credentials of the same kind.
 ///
-/// A client with a secret gets a new one, in this answer and never again; the old one ends at once. A dry run answers with
-/// a plan and changes nothing.
+/// A client with a secret gets a new one, in this answer and never again; the old one ends at once. A client of an
+/// organization itself may do no more than who rotates it. A dry run answers with a plan and changes nothing.
 #[utoipa::path(patch, path = "/v1/clients/{id}", operation_id = "client_rotate", tag = "clients",
     params(("id" = ClientId, Path, description = "The client")), request_body = Rotation,
     responses((status = 200, description = "The client after it; of a dry run, the plan", body = Wire)))]
@@ -404,9 +405,11 @@ async fn client_rotate(
     DryRun(dry_run): DryRun,
     Keyed { key, body: Rotation { keys, thumbprints, revoke_tokens } }: Keyed<Rotation>,
 ) -> Result<Response, Problem> {
+    let held = ctx.claims().scope.clone();
     let ctx = acting(&db, &ctx, id).await?;
     let credentials = Credentials { keys: keys.into_iter().map(Into::into).collect(), thumbprints };
-    let (admits, change) = (|version| seen.admits(version), Change::Rotate { credentials, revoke_tokens });
+    let change = Change::Rotate { credentials, revoke_tokens, held };
+    let admits = |version| seen.admits(version);
     let done = super::change(&db, &ctx, &key, id, admits, &change, dry_run).await;
     registrar.answer(&db, &ctx, StatusCode::OK, done).await
 }

@@ -60,7 +60,7 @@ pub enum Error {
     /// A name that is empty, too long, or has control characters.
     #[error("the name is not acceptable")]
     Name,
-    /// It would have a scope that its maker does not have.
+    /// It has, or would have, a scope that who makes or rotates it does not have.
     #[error("a client of the control plane has no scope that its maker does not have")]
     Wider,
     /// There are as many as there may be.
@@ -111,6 +111,10 @@ pub async fn acting(db: &Db, ctx: &Ctx, id: ClientId) -> Result<Ctx, Error> {
     Ok(Ctx { scope: organizations::scope(organization), ..ctx.clone() })
 }
 
+fn is_within(scopes: &[String], held: &Scopes) -> bool {
+    scopes.iter().all(|scope| held.contains(scope))
+}
+
 /// 256 bits for a client that cannot sign, as text, and their hash.
 fn secret_of(method: Method) -> Option<(String, String)> {
     (method == Method::Secret).then(|| {
@@ -137,7 +141,7 @@ pub async fn create(
     if !names::is_name(&new.name) {
         return Err(Error::Name);
     }
-    if of.is_none() && !new.scopes.iter().all(|scope| held.contains(scope)) {
+    if of.is_none() && !is_within(&new.scopes, held) {
         return Err(Error::Wider);
     }
     let (secret, hash) = secret_of(new.method).unzip();
@@ -226,6 +230,8 @@ pub enum Change {
         credentials: Credentials,
         /// Whether the tokens that it has end.
         revoke_tokens: bool,
+        /// The scopes of who asks for it: who has the new credentials of an organization's client has its scopes.
+        held: Scopes,
     },
     /// It gets no more tokens, for ever, and those that it has end.
     Revoke,
@@ -234,8 +240,8 @@ pub enum Change {
 /// Changes a client, once per key.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Changed`], [`Error::Revoked`], [`Error::Fault`]; [`Error::Planned`] for a dry run; the
-/// key's and the database's.
+/// [`Error::NotFound`], [`Error::Changed`], [`Error::Revoked`], [`Error::Fault`], [`Error::Wider`]; [`Error::Planned`] for
+/// a dry run; the key's and the database's.
 pub async fn change(
     db: &Db,
     ctx: &Ctx,
@@ -248,8 +254,10 @@ pub async fn change(
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
         let clients = Clients::new(&tx, ctx.scope);
+        let outcome = begin_in_tx(&tx, ctx, key, id.uuid()).await?;
+        // Read after it: it may have waited for the one with the same key.
         let before = clients.get(id).await?.ok_or(Error::NotFound)?;
-        if let Outcome::Replay(_) = begin_in_tx(&tx, ctx, key, id.uuid()).await? {
+        if let Outcome::Replay(_) = outcome {
             return Ok(Done { what: (before, None), replayed: true });
         }
         if !seen(before.version) {
@@ -288,7 +296,10 @@ fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) 
             after.revoked = true;
             Ok((after.without_tokens(now), None))
         }
-        Change::Rotate { credentials, revoke_tokens } => {
+        Change::Rotate { credentials, revoke_tokens, held } => {
+            if before.environment.is_none() && !is_within(&before.scopes, held) {
+                return Err(Error::Wider);
+            }
             let mode = of.map(|one| one.mode);
             let whole = New {
                 name: before.name.clone(),
@@ -312,11 +323,8 @@ fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) 
 /// # Errors
 /// The tables of the issuer, or the database, failed.
 pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), RegistrationError> {
-    let tx = db.begin_read(scope).await?;
-    let clients = Clients::new(&tx, scope).living(None).await?;
-    tx.commit().await?;
-    let wanted: Vec<ClientIntent> = clients.iter().map(Client::intent).collect();
-    issuer.ensure_clients(scope, Mode::Sandbox, &wanted).await
+    system::register(db, issuer, scope).await?;
+    Ok(issuer.refresh().await?)
 }
 
 /// The clients of an environment as its cell is told; those that are revoked are not among them.

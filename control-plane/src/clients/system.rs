@@ -1,13 +1,35 @@
-//! Clients across organizations, for operators. Uses the worker role, which may only read them.
+//! Clients across organizations, for operators and for the issuer. Uses the worker role, which may only read them.
 
-use platform::db::Db;
+use platform::{
+    ctx::Scope,
+    db::{self, Db},
+    oauth::{Issuer, RegistrationError},
+};
 use sea_orm::DbErr;
-use tenants::id::{ClientId, OrganizationId};
+use tenants::{
+    contract::ClientIntent,
+    environment::Mode,
+    id::{ClientId, OrganizationId},
+};
 
 use super::{
     model::Client,
-    store::{self, Filter},
+    store::{self, Clients, Filter},
 };
+
+/// Makes the living clients of an organization itself those that the issuer knows. They are read while nobody else may
+/// register: else who has read before a revocation could write after it.
+pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), RegistrationError> {
+    db::retry(|| async {
+        let tx = db.begin_system().await?;
+        issuer.store().hold_in_tx(&tx).await?;
+        let clients = Clients::new(&tx, scope).living(None).await?;
+        let wanted: Vec<ClientIntent> = clients.iter().map(Client::intent).collect();
+        issuer.store().ensure_clients_in_tx(&tx, (scope, Mode::Sandbox), &wanted, issuer.now()).await?;
+        tx.commit().await.map_err(Into::into)
+    })
+    .await
+}
 
 /// Whose client this is.
 pub async fn organization_of(db: &Db, id: ClientId) -> Result<Option<OrganizationId>, DbErr> {

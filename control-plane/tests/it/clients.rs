@@ -1,9 +1,18 @@
 //! Clients of environments and of organizations, as they are made, rotated and revoked.
 
 use axum::http::Method;
-use platform::{oauth::Credential, testing::http::Answer};
+use control_plane::{PLATFORM, app::App, clients};
+use platform::{
+    ctx::Scope,
+    oauth::Credential,
+    testing::{http::Answer, oauth as tokens},
+};
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
-use tenants::id::ClientId;
+use tenants::{
+    environment::Mode,
+    id::{ClientId, OrganizationId},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -22,6 +31,11 @@ fn jwk(credential: &Credential) -> Value {
 
 fn signing(key: &Credential, scopes: &[&str]) -> Value {
     json!({"name": "core", "method": "private_key_jwt", "keys": [jwk(key)], "scopes": scopes})
+}
+
+/// Where the site's organization may act.
+fn of_organization(site: &Site) -> Scope {
+    Scope::new(PLATFORM.shard, site.organization.parse::<OrganizationId>().unwrap().uuid())
 }
 
 /// A site with a declared sandbox.
@@ -191,6 +205,21 @@ async fn an_organizations_own_client_gets_tokens_here_until_it_is_revoked() {
         let weak = plane.get("/v1/clients").token(&token).send().await;
         weak.is_problem("insufficient_scope", "no more than it has");
 
+        // Who has its key has its scopes.
+        let maker = of_organization(&site);
+        let App { issuer, clock, .. } = &plane.app;
+        let narrow = tokens::token(issuer, clock, maker, Mode::Sandbox, &["clients:write"]).await;
+        let other = json!({"keys": [jwk(&credential())]});
+        for path in [format!("/v1/clients/{}", id(&made)), format!("/v1/clients/{}?dry_run=true", id(&made))]
+        {
+            let call =
+                plane.request(Method::PATCH, &path).token(&narrow).key("take").header("if-match", "\"1\"");
+            call.json(&other).send().await.is_problem("client_scopes_unusable", "it would have tenants:read");
+        }
+        let call = plane.request(Method::PATCH, &format!("/v1/clients/{}", id(&made))).token(&plane.token);
+        let same = json!({"keys": [jwk(&client)]});
+        call.key("ours").header("if-match", "\"1\"").json(&same).send().await.ok(200);
+
         let path = format!("/v1/clients/{}/revocations", id(&made));
         plane.request(Method::POST, &path).token(&plane.token).key("end").send().await.ok(200);
         plane.get("/v1/tenants").token(&token).send().await.is_problem("unauthenticated", "revoked");
@@ -209,4 +238,61 @@ async fn who_died_before_registering_is_made_good_by_the_work() {
     plane.app.issuer.remove(id).await.unwrap();
     while plane.app.work.tick(plane.app.clock.now()).await.unwrap().taken > 0 {}
     assert!(plane.app.issuer.store().registration(id).await.unwrap().is_some());
+}
+
+/// Until so many sessions of this database wait for a lock.
+async fn wait_until_waiting(plane: &Plane, sessions: usize) {
+    let root = plane.root().await;
+    let waiting =
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = Statement::from_string(root.get_database_backend(), waiting);
+    while root.query_all_raw(waiting.clone()).await.unwrap().len() < sessions {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_was_revoked_while_somebody_registers_is_not_registered_again() {
+    let plane = Plane::postgres().await;
+    let site = Site::of(&plane).await;
+    let (of, key) = (format!("organizations/{}", site.organization), credential());
+    let made = make(&plane, &site.token, &of, &signing(&key, &["tenants:read"]), "own").await.ok(201);
+    let client: ClientId = id(&made).parse().unwrap();
+    let App { issuer, db, .. } = &plane.app;
+    issuer.remove(client).await.unwrap();
+
+    let held = db.begin_system().await.unwrap();
+    issuer.store().hold_in_tx(&held).await.unwrap();
+    let revoked = async {
+        wait_until_waiting(&plane, 1).await;
+        let root = plane.root().await;
+        root.execute_unprepared("UPDATE client SET revoked = true").await.unwrap();
+        held.commit().await.unwrap();
+    };
+    let (registered, ()) = tokio::join!(clients::register(db, issuer, of_organization(&site)), revoked);
+    registered.unwrap();
+    assert!(issuer.store().registration(client).await.unwrap().is_none(), "a revocation is final");
+}
+
+#[tokio::test]
+async fn who_asks_the_same_at_the_same_time_gets_the_client_as_it_is_then() {
+    let plane = Plane::postgres().await;
+    let (site, environment) = sandbox(&plane).await;
+    let of = format!("environments/{environment}");
+    let made =
+        make(&plane, &site.token, &of, &signing(&credential(), &["accounts:read"]), "own").await.ok(201);
+    let path = format!("/v1/clients/{}", id(&made));
+    let body = json!({"keys": [jwk(&credential())]});
+    let rotate = async || {
+        let call = plane.request(Method::PATCH, &path).token(&site.token).key("same");
+        call.header("if-match", "\"1\"").json(&body).send().await
+    };
+    let held = plane.app.db.begin(of_organization(&site)).await.unwrap();
+    held.execute_unprepared("SELECT 1 FROM client FOR UPDATE").await.unwrap();
+    let waiting = async {
+        wait_until_waiting(&plane, 2).await;
+        held.commit().await.unwrap();
+    };
+    let (one, other, ()) = tokio::join!(rotate(), rotate(), waiting);
+    assert_eq!((one.ok(200)["version"].clone(), other.ok(200)["version"].clone()), (json!(2), json!(2)));
 }

@@ -111,6 +111,8 @@ pub enum Step {
     Suspend,
     /// Its tokens are refused, as those of none.
     Close,
+    /// Clients that are not wanted any more are gone: first, because that never has to wait for anything.
+    Withdraw,
     /// It fits into this cell.
     Fit,
     /// A sandbox's clock is ahead by what is wanted.
@@ -131,6 +133,7 @@ impl Step {
         match self {
             Self::Suspend => "suspend",
             Self::Close => "close",
+            Self::Withdraw => "withdraw",
             Self::Fit => "fit",
             Self::Clock => "clock",
             Self::Profile => "profile",
@@ -176,12 +179,20 @@ impl Record {
     /// What is to be done for what is wanted, in order.
     pub const fn steps(&self) -> &'static [Step] {
         match self.wanted {
-            Desired::Present => &[Step::Fit, Step::Clock, Step::Profile, Step::Clients, Step::Verify],
-            Desired::Suspended => {
-                &[Step::Suspend, Step::Fit, Step::Clock, Step::Profile, Step::Clients, Step::Verify]
+            Desired::Present => {
+                &[Step::Withdraw, Step::Fit, Step::Clock, Step::Profile, Step::Clients, Step::Verify]
             }
+            Desired::Suspended => &[
+                Step::Suspend,
+                Step::Withdraw,
+                Step::Fit,
+                Step::Clock,
+                Step::Profile,
+                Step::Clients,
+                Step::Verify,
+            ],
             Desired::Removed => &[Step::Close, Step::Clients, Step::Clear],
-            Desired::Unknown => &[Step::Fit],
+            Desired::Unknown => &[Step::Withdraw, Step::Fit],
         }
     }
 

@@ -18,7 +18,7 @@ use tenants::{
 
 use super::{
     Environments,
-    model::{Home, Record, same_demand},
+    model::{Home, Record, Step, same_demand},
     store,
     work::CONVERGE,
 };
@@ -242,23 +242,27 @@ pub(super) async fn write(db: &Db, before: &Record, after: &Record) -> Result<bo
     .await
 }
 
-/// Makes the clients of an environment those that are wanted; whether there was anything to do, and nothing if something
-/// else is wanted of it by now.
+/// Makes the clients of an environment those that are wanted, or at [`Step::Withdraw`] removes those that are not; whether
+/// there was anything to do, and nothing if something else is wanted of it by now.
 pub(super) async fn ensure_clients(
     db: &Db,
     issuer: &Issuer,
     record: &Record,
+    step: Step,
     now: DateTime<Utc>,
 ) -> Result<Option<bool>, RegistrationError> {
     let Some(wanted) = record.wanted_clients() else { return Ok(Some(false)) };
-    let whose = (Scope::new(record.shard, record.id.uuid()), record.mode);
+    let (scope, store) = (Scope::new(record.shard, record.id.uuid()), issuer.store());
     let changed = db::retry(|| async {
         let tx = db.begin_system().await?;
         let known = store::hold(&tx, record.id).await?;
         if known != Some(record.observed_version) {
             return Ok::<_, RegistrationError>(None);
         }
-        let changed = issuer.store().ensure_clients_in_tx(&tx, whose, wanted, now).await?;
+        let changed = match step {
+            Step::Withdraw => store.remove_others_in_tx(&tx, scope, wanted, now).await?,
+            _ => store.ensure_clients_in_tx(&tx, (scope, record.mode), wanted, now).await?,
+        };
         tx.commit().await?;
         Ok(Some(changed))
     })

@@ -6,7 +6,7 @@ use platform::{
     clock::{self, ClockError},
     ctx::{Clock, Scope},
     db::{self, Db, Migrations, StartError},
-    oauth::{Issuer, ProbeError, RegistrationError, StoreError},
+    oauth::{Issuer, ProbeError, RegistrationError, StoreError, is_known},
     work::{Done, Retry, Runner, Store, WorkItem},
 };
 use sea_orm::DbErr;
@@ -184,7 +184,7 @@ impl Converger {
             Step::Fit => Ok(self.fit(record)),
             Step::Clock => self.clock(record).await,
             Step::Profile => Ok(self.profile(record)),
-            Step::Clients => self.clients(record).await,
+            Step::Withdraw | Step::Clients => self.clients(step, record).await,
             Step::Verify => self.verify(record).await,
             Step::Clear => self.clear(record).await,
         }
@@ -238,20 +238,27 @@ impl Converger {
         if done { Look::There } else { Look::Made(after) }
     }
 
-    async fn clients(&self, record: &Record) -> Result<Look, Error> {
-        match system::ensure_clients(&self.db, &self.issuer, record, self.clock.now()).await {
+    async fn clients(&self, step: Step, record: &Record) -> Result<Look, Error> {
+        let wanted = record.wanted_clients().unwrap_or_default();
+        match system::ensure_clients(&self.db, &self.issuer, record, step, self.clock.now()).await {
             Ok(None) => Ok(Look::Past),
+            // The others are there by now.
+            Ok(Some(_)) if step == Step::Clients && !wanted.iter().all(is_known) => {
+                Ok(self.refused(record, &RegistrationError::Unknown))
+            }
             Ok(Some(false)) => Ok(Look::There),
             Ok(Some(true)) => {
                 let seen = self.seen("ClientsKnown", Status::True, "Registered", None);
-                Ok(Look::Made(record.after(Step::Clients, [seen])))
+                Ok(Look::Made(record.after(step, (step == Step::Clients).then_some(seen))))
             }
             Err(RegistrationError::Store(error)) => Err(error.into()),
-            Err(error) => {
-                let seen = self.seen("ClientsKnown", Status::False, "Refused", Some(error.to_string()));
-                Ok(Look::Stuck(failed(record, Step::Clients, seen)))
-            }
+            Err(error) => Ok(self.refused(record, &error)),
         }
+    }
+
+    fn refused(&self, record: &Record, error: &RegistrationError) -> Look {
+        let seen = self.seen("ClientsKnown", Status::False, "Refused", Some(error.to_string()));
+        Look::Stuck(failed(record, Step::Clients, seen))
     }
 
     /// Looks, rather than trusts what was written: at the schema, whether the ledger would post, and whether

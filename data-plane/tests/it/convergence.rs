@@ -13,7 +13,7 @@ use platform::{clock::offset_in_tx, ctx::Scope, testing::oauth::TestClient};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tenants::{
-    contract::{EnvironmentIntent, EnvironmentObserved},
+    contract::{EnvironmentIntent, EnvironmentObserved, Method},
     environment::{Desired, Mode, Phase, Status},
     id::{EnvironmentId, OrganizationId, TenantId},
 };
@@ -358,6 +358,37 @@ async fn its_clients_are_those_that_are_wanted_and_their_tokens_end_with_them() 
         let gone = EnvironmentIntent { phase: Desired::Removed, ..with(&[&one]) };
         assert_eq!(cell.converges(&gone, 4).await.phase, Phase::Removed);
         assert!(issuer.store().registration(one.id()).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_reaches_an_environment_that_is_stuck() {
+    for cell in Cell::both().await {
+        let App { issuer, clock, .. } = &cell.app;
+        let scope = Scope::new(0, environment(10).uuid());
+        let [one, two, odd] = [(); 3].map(|()| TestClient::new(clock, scope, Mode::Sandbox, &scopes()));
+        let with = |clients: &[&TestClient]| EnvironmentIntent {
+            clients: clients.iter().map(|client| client.registration.client.clone()).collect(),
+            ..intent(10)
+        };
+        assert_eq!(cell.converges(&with(&[&one, &two]), 1).await.phase, Phase::Ready);
+        let (first, second) = (one.current(issuer).await, two.current(issuer).await);
+        let comes_in =
+            async |token: &str| cell.get("/v1/environment").token(token).send().await.status == 200;
+        assert!(comes_in(&first).await && comes_in(&second).await);
+
+        let newer = EnvironmentIntent { profile_version: "9999-1".to_owned(), ..with(&[&one]) };
+        let seen = cell.converges(&newer, 2).await;
+        assert_eq!((seen.phase, holds(&seen, "ProfileKnown").unwrap().0), (Phase::Failed, Status::False));
+        assert!(comes_in(&first).await, "what was there goes on");
+        assert!(!comes_in(&second).await, "but not who was revoked");
+
+        let mut unknown = with(&[&odd, &two]);
+        unknown.clients[0].method = Method::Unknown;
+        let seen = cell.converges(&unknown, 3).await;
+        assert_eq!(holds(&seen, "ClientsKnown"), Some((Status::False, "Refused".to_owned())));
+        assert!(!comes_in(&first).await, "revoked, whatever else is not understood");
+        assert!(issuer.store().registration(two.id()).await.unwrap().is_some(), "and the others are there");
     }
 }
 

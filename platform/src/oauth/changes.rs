@@ -10,7 +10,7 @@ use tenants::contract::ClientIntent;
 use tenants::environment::Mode;
 use tenants::id::ClientId;
 
-use super::directory::{Registration, RegistrationError, name};
+use super::directory::{Registration, RegistrationError, is_known, name};
 use super::keys::{Kept, PublicKey, Rotation, SigningKey, Stage, Step, plan};
 use super::rows::{HOME, client, issuer, key};
 use super::store::{self, StoreError, change, of_client};
@@ -41,39 +41,73 @@ pub async fn registration(tx: &Tx, id: ClientId) -> Result<Option<Registration>,
 }
 
 /// Registers a client, or changes its registration to this one; whether there was anything to do. Its epoch never goes
-/// back, and that of a client which was removed and comes again is past its removal.
-pub async fn ensure_client(tx: &Tx, keys: &Keys, wanted: &Registration) -> Result<bool, RegistrationError> {
+/// back, and that of a client which was removed and comes again is past its removal. An epoch that was not asked for before
+/// ends every token of before `now`, whatever the clock of who asks says: old credentials were good here until now.
+pub async fn ensure_client(
+    tx: &Tx,
+    keys: &Keys,
+    wanted: &Registration,
+    now: DateTime<Utc>,
+) -> Result<bool, RegistrationError> {
     // Most of the time nothing is to be done, and then nobody has to wait.
-    if merged(tx, wanted).await?.is_none() {
+    if merged(tx, wanted, now).await?.is_none() {
         return Ok(false);
     }
     let version = change(tx).await?;
-    let Some(merged) = merged(tx, wanted).await? else { return Ok(false) };
-    let written = merged.written();
-    store::put_client(tx, keys, &merged.engines()?, Some(written), version).await?;
+    let Some((merged, asked)) = merged(tx, wanted, now).await? else { return Ok(false) };
+    store::put_client(tx, keys, &merged.engines()?, Some(merged.written(asked)), version).await?;
     Ok(true)
 }
 
-/// What is to be written so that the client is as wanted; `None`: it is.
-async fn merged(tx: &Tx, wanted: &Registration) -> Result<Option<Registration>, RegistrationError> {
+/// What is to be written so that the client is as wanted, and the epoch that was asked for last; `None`: it is.
+async fn merged(
+    tx: &Tx,
+    wanted: &Registration,
+    now: DateTime<Utc>,
+) -> Result<Option<(Registration, i64)>, RegistrationError> {
     wanted.engines()?;
-    let mut merged = wanted.clone();
+    let (mut merged, asked) = (wanted.clone(), wanted.client.epoch);
     let Some(row) = of_client(name(wanted.client.id).as_str()).one(&**tx).await? else {
-        return Ok(Some(merged));
+        return Ok(Some((merged, asked)));
     };
     let epoch = &mut merged.client.epoch;
     if let Some(removed) = row.removed_ns {
         *epoch = std::cmp::max(*epoch, removed / 1_000_000_000 + 1);
     }
-    let Some(known) = row.entry.as_deref().and_then(Registration::read) else { return Ok(Some(merged)) };
+    let Some((known, before)) = row.entry.as_deref().and_then(Registration::read_asked) else {
+        return Ok(Some((merged, asked)));
+    };
     if known.scope != wanted.scope || known.mode != wanted.mode {
         return Err(RegistrationError::Elsewhere);
     }
+    if asked > before {
+        *epoch = std::cmp::max(*epoch, now.timestamp() + 1);
+    }
     *epoch = std::cmp::max(*epoch, known.client.epoch);
-    Ok((known != merged).then_some(merged))
+    let asked = std::cmp::max(asked, before);
+    Ok((known != merged || asked != before).then_some((merged, asked)))
 }
 
-/// Makes these clients, and no others, those of a scope; whether there was anything to do.
+/// Removes the clients of a scope that are not among these; whether there was one.
+pub async fn remove_others(
+    tx: &Tx,
+    scope: Scope,
+    wanted: &[ClientIntent],
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let mut changed = false;
+    for known in store::names_of(tx, scope.id).await? {
+        // What is no id of ours was not registered by us.
+        let Ok(id) = known.parse::<ClientId>() else { continue };
+        if wanted.iter().all(|client| client.id != id) {
+            changed |= remove_client(tx, id, now).await?;
+        }
+    }
+    Ok(changed)
+}
+
+/// Makes these clients, and no others, those of a scope; whether there was anything to do. One whose method or binding
+/// this build does not know stays as it is, and is in nobody's way.
 pub async fn ensure_clients(
     tx: &Tx,
     keys: &Keys,
@@ -81,17 +115,14 @@ pub async fn ensure_clients(
     wanted: &[ClientIntent],
     now: DateTime<Utc>,
 ) -> Result<bool, RegistrationError> {
-    let mut changed = false;
+    let mut changed = remove_others(tx, scope, wanted, now).await?;
     for client in wanted {
-        let registration = Registration { scope, mode, client: client.clone() };
-        changed |= ensure_client(tx, keys, &registration).await?;
-    }
-    for known in store::names_of(tx, scope.id).await? {
-        // What is no id of ours was not registered by us.
-        let Ok(id) = known.parse::<ClientId>() else { continue };
-        if wanted.iter().all(|client| client.id != id) {
-            changed |= remove_client(tx, id, now).await?;
+        if !is_known(client) {
+            tracing::warn!(client = %client.id, "the client's method or binding is unknown to this build");
+            continue;
         }
+        let registration = Registration { scope, mode, client: client.clone() };
+        changed |= ensure_client(tx, keys, &registration, now).await?;
     }
     Ok(changed)
 }
@@ -103,9 +134,13 @@ pub async fn revoke_tokens(
     id: ClientId,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistrationError> {
-    let Some(mut known) = registration(tx, id).await? else { return Ok(false) };
-    known.client.epoch = now.timestamp() + 1;
-    ensure_client(tx, keys, &known).await?;
+    let version = change(tx).await?;
+    let entry = store::get_entry(tx, name(id).as_str()).await?;
+    let Some((mut known, asked)) = entry.as_deref().and_then(Registration::read_asked) else {
+        return Ok(false);
+    };
+    known.client.epoch = std::cmp::max(known.client.epoch, now.timestamp() + 1);
+    store::put_client(tx, keys, &known.engines()?, Some(known.written(asked)), version).await?;
     Ok(true)
 }
 

@@ -71,19 +71,32 @@ struct Written {
     scope: Uuid,
     mode: Mode,
     client: ClientIntent,
+    /// The epoch that was asked for last, by the clock of who asked; the client's own is by the issuer's.
+    asked: i64,
+}
+
+/// Whether this build knows the client's method and binding.
+#[must_use]
+pub fn is_known(client: &ClientIntent) -> bool {
+    client.method != Method::Unknown && client.binding != Binding::Unknown
 }
 
 impl Registration {
-    /// The text of its column.
-    pub(super) fn written(&self) -> String {
+    /// The text of its column; `asked` is the epoch that was asked for last.
+    pub(super) fn written(&self, asked: i64) -> String {
         let Scope { shard, id } = self.scope;
-        let written = Written { shard, scope: id, mode: self.mode, client: self.client.clone() };
+        let written = Written { shard, scope: id, mode: self.mode, client: self.client.clone(), asked };
         serde_json::to_string(&written).expect("texts and numbers have a JSON form")
     }
 
     pub(super) fn read(text: &str) -> Option<Self> {
-        let Written { shard, scope, mode, client } = serde_json::from_str(text).ok()?;
-        Some(Self { scope: Scope::new(shard, scope), mode, client })
+        Self::read_asked(text).map(|(known, _)| known)
+    }
+
+    /// What [`Registration::written`] wrote.
+    pub(super) fn read_asked(text: &str) -> Option<(Self, i64)> {
+        let Written { shard, scope, mode, client, asked } = serde_json::from_str(text).ok()?;
+        Some((Self { scope: Scope::new(shard, scope), mode, client }, asked))
     }
 
     /// Whether an issuer would take it.

@@ -20,7 +20,7 @@ use tenants::id::ClientId;
 use tokio::time::Instant;
 
 use super::TTL_S;
-use super::directory::{Directory, Registration, RegistrationError, name};
+use super::directory::{Directory, Registration, RegistrationError, is_known, name};
 use super::dpop::Proofs;
 use super::keys::{Es256, Kept, KeySet, PublicKey, Rotation, SigningKey, Stage, plan};
 use super::store::StoreError;
@@ -220,6 +220,12 @@ impl Issuer {
         &self.0.url
     }
 
+    /// The time by its clock.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.0.clock.now()
+    }
+
     /// Its store, to register clients in a transaction.
     #[must_use]
     pub fn store(&self) -> &Store {
@@ -255,7 +261,7 @@ impl Issuer {
     /// # Errors
     /// It cannot be registered so.
     pub async fn register(&self, registration: &Registration) -> Result<(), RegistrationError> {
-        self.0.store.ensure_client(registration).await?;
+        self.0.store.ensure_client(registration, self.0.clock.now()).await?;
         Ok(self.refresh().await?)
     }
 
@@ -269,6 +275,9 @@ impl Issuer {
         mode: Mode,
         wanted: &[ClientIntent],
     ) -> Result<(), RegistrationError> {
+        if !wanted.iter().all(is_known) {
+            return Err(RegistrationError::Unknown);
+        }
         self.0.store.ensure_clients((scope, mode), wanted, self.0.clock.now()).await?;
         Ok(self.refresh().await?)
     }
@@ -331,8 +340,8 @@ impl Issuer {
         Ok(())
     }
 
-    /// Takes up changes because a token is of a client or a key that is not known here: perhaps another replica made it
-    /// a moment ago. A stranger can make us look ten times a second.
+    /// Takes up changes because a token or its request is of a client or a key that is not known here: perhaps another
+    /// replica made it a moment ago. A stranger can make us look ten times a second.
     pub(super) async fn look_again(&self) {
         let mut looked = self.0.looked.lock().await;
         if looked.is_some_and(|at| at.elapsed() < LOOK_AGAIN) {
@@ -392,6 +401,11 @@ impl Issuer {
         };
         let id = client_id.map(str::to_owned).or(subject).ok_or_else(stranger)?;
         let id: ClientId = id.parse().map_err(|_| stranger())?;
+        // Strangers ask as often as they like: what they say is not looked up in the tables each time.
+        if self.state().clients.get(id).is_none() {
+            self.look_again().await;
+            self.state().clients.get(id).ok_or_else(stranger)?;
+        }
         self.admitted(id, proof, dpop, certificate).await?;
         let engine = self.state().engine.clone();
         let engine = engine.ok_or_else(|| {

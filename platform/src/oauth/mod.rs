@@ -31,7 +31,7 @@ mod system;
 mod token;
 
 pub use credential::{BadCredential, Credential};
-pub use directory::{Directory, Entry, Registration, RegistrationError};
+pub use directory::{Directory, Entry, Registration, RegistrationError, is_known};
 pub use dpop::ProofError;
 pub use issuer::{Grant, Issuer, IssuerError, IssuerOptions, Proof, Refused, Request, is_name};
 pub use probe::ProbeError;

@@ -170,9 +170,14 @@ async fn share(tx: &Tx) -> Result<(), DbErr> {
     the_issuer().lock_shared().one(&**tx).await.map(drop)
 }
 
-/// Lets nobody issue, revoke or change anything until the end of this transaction; the number of this change.
+/// Lets nobody issue, revoke or change anything until the end of this transaction; the number of the newest change.
+pub async fn alone(tx: &Tx) -> Result<i64, DbErr> {
+    Ok(the_issuer().lock_exclusive().one(&**tx).await?.map_or(0, |row| row.version))
+}
+
+/// [`alone`], and a change; its number.
 pub async fn change(tx: &Tx) -> Result<i64, DbErr> {
-    let version = the_issuer().lock_exclusive().one(&**tx).await?.map_or(0, |row| row.version) + 1;
+    let version = alone(tx).await? + 1;
     issuer::Entity::update_many()
         .col_expr(issuer::Column::Version, Expr::val(version))
         .filter(issuer::Column::ShardId.eq(HOME.shard))

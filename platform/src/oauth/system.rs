@@ -82,26 +82,56 @@ impl Store {
         &self,
         tx: &Tx,
         registration: &Registration,
+        now: DateTime<Utc>,
     ) -> Result<bool, RegistrationError> {
-        changes::ensure_client(tx, &self.keys, registration).await
+        changes::ensure_client(tx, &self.keys, registration, now).await
     }
 
     /// [`Store::ensure_client_in_tx`] in a transaction of its own.
     ///
     /// # Errors
     /// As that.
-    pub async fn ensure_client(&self, registration: &Registration) -> Result<bool, RegistrationError> {
+    pub async fn ensure_client(
+        &self,
+        registration: &Registration,
+        now: DateTime<Utc>,
+    ) -> Result<bool, RegistrationError> {
         retry(|| async {
             let tx = self.db.begin_system().await?;
-            let changed = self.ensure_client_in_tx(&tx, registration).await?;
+            let changed = self.ensure_client_in_tx(&tx, registration, now).await?;
             tx.commit().await?;
             Ok(changed)
         })
         .await
     }
 
+    /// Lets nobody else change clients until the end of the caller's transaction (of the worker): what is read from now
+    /// on of who is wanted is the newest, and the last one who reads is the last one who writes.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn hold_in_tx(&self, tx: &Tx) -> Result<(), DbErr> {
+        store::alone(tx).await.map(drop)
+    }
+
+    /// Removes the clients of a scope that are not among these, in the caller's transaction (of the worker), with every
+    /// token that they were given; whether there was one. After the commit as with [`Store::ensure_client_in_tx`].
+    ///
+    /// # Errors
+    /// The database failed.
+    pub async fn remove_others_in_tx(
+        &self,
+        tx: &Tx,
+        scope: Scope,
+        wanted: &[ClientIntent],
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        changes::remove_others(tx, scope, wanted, now).await
+    }
+
     /// Makes these clients, and no others, those of a scope, in the caller's transaction (of the worker); whether there
-    /// was anything to do. After the commit as with [`Store::ensure_client_in_tx`].
+    /// was anything to do. One that [is not known](super::is_known) stays as it is. After the commit as with
+    /// [`Store::ensure_client_in_tx`].
     ///
     /// # Errors
     /// One of them cannot be registered so, or the database failed.

@@ -299,6 +299,18 @@ async fn an_assertion_is_the_clients_for_us_now_and_once() {
 }
 
 #[tokio::test]
+async fn a_stranger_is_refused_without_the_tables() {
+    let db = TestDb::sqlite(migrations).await;
+    let clock = clock();
+    let issuer = issuer(&db, clock.clone()).await;
+    let stranger = TestClient::new(&clock, scope(1), Mode::Sandbox, &SCOPES);
+    // Whoever begins a transaction of the worker now waits in vain.
+    let held = db.begin_system().await.unwrap();
+    assert_eq!(error(stranger.token(&issuer, None).await), "invalid_client");
+    held.commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_secret_is_for_sandboxes_where_they_are_wanted() {
     let db = TestDb::sqlite(migrations).await;
     let clock = clock();

@@ -202,8 +202,8 @@ async fn ensuring_twice_changes_nothing() {
     let clock = clock();
     let issuer = issuer(&db, clock.clone()).await;
     let client = TestClient::new(&clock, scope(1), Mode::Sandbox, &SCOPES);
-    assert!(issuer.store().ensure_client(&client.registration).await.unwrap());
-    assert!(!issuer.store().ensure_client(&client.registration).await.unwrap());
+    assert!(issuer.store().ensure_client(&client.registration, clock.now()).await.unwrap());
+    assert!(!issuer.store().ensure_client(&client.registration, clock.now()).await.unwrap());
 }
 
 #[tokio::test]
@@ -218,5 +218,27 @@ async fn another_replica_knows_at_once_or_within_a_second() {
         assert_eq!(refusal(&there, &token).await, None, "as of a second ago at most");
         there.keep_up().await;
         assert_eq!(refusal(&there, &token).await, Some(TokenError::Revoked), "{}", label(db.backend()));
+    }
+}
+
+#[tokio::test]
+async fn an_epoch_that_is_heard_of_late_ends_what_was_issued_until_then() {
+    for db in TestDb::both(migrations).await {
+        let clock = clock();
+        let issuer = issuer(&db, clock.clone()).await;
+        let mut client = TestClient::register(&issuer, &clock, scope(1), Mode::Sandbox, &SCOPES).await;
+        let asked = clock.now().timestamp();
+        clock.advance(TimeDelta::seconds(10));
+        let late = client.token(&issuer, None).await.unwrap().token;
+        client.registration.client.epoch = asked + 1;
+        issuer.register(&client.registration).await.unwrap();
+        assert_eq!(refusal(&issuer, &late).await, Some(TokenError::Revoked), "{}", label(db.backend()));
+        clock.advance(TimeDelta::seconds(1));
+        let new = client.token(&issuer, None).await.unwrap().token;
+        issuer.register(&client.registration).await.unwrap();
+        assert_eq!(refusal(&issuer, &new).await, None, "the same wish again is no other");
+        client.registration.client.epoch = asked + 3;
+        issuer.register(&client.registration).await.unwrap();
+        assert_eq!(refusal(&issuer, &new).await, Some(TokenError::Revoked), "another wish, of a slow clock");
     }
 }

@@ -6,7 +6,7 @@ use platform::oauth::{Issuer, RegistrationError};
 use platform::testing::TestDb;
 use platform::testing::oauth::{TestClient, issuer};
 use platform::token::TokenError;
-use tenants::contract::ClientIntent;
+use tenants::contract::{ClientIntent, Method};
 use tenants::environment::Mode;
 
 use super::{clock, refusal, scope};
@@ -56,6 +56,27 @@ async fn who_is_not_on_the_list_any_more_is_gone_with_its_tokens_and_nobody_else
         // Who comes again is another one: what it had before is over.
         issuer.ensure_clients(scope(3), Mode::Sandbox, &intents(&[gone])).await.unwrap();
         assert_eq!(refusal(&issuer, &token).await, Some(TokenError::Revoked));
+    }
+}
+
+#[tokio::test]
+async fn a_client_of_an_unknown_kind_is_in_nobodys_way() {
+    for (db, clock, issuer) in both().await {
+        let [comes, odd] = clients(&clock, Mode::Sandbox);
+        let gone = TestClient::register(&issuer, &clock, scope(3), Mode::Sandbox, &["things:read"]).await;
+        let token = gone.current(&issuer).await;
+        let mut wanted = intents(&[odd, comes]);
+        wanted[0].method = Method::Unknown;
+        let whole = issuer.ensure_clients(scope(3), Mode::Sandbox, &wanted).await;
+        assert!(matches!(whole, Err(RegistrationError::Unknown)), "{whole:?}");
+        let tx = db.begin_system().await.unwrap();
+        let whose = (scope(3), Mode::Sandbox);
+        assert!(issuer.store().ensure_clients_in_tx(&tx, whose, &wanted, clock.now()).await.unwrap());
+        tx.commit().await.unwrap();
+        issuer.refresh().await.unwrap();
+        assert_eq!(refusal(&issuer, &token).await, Some(TokenError::UnknownClient));
+        assert!(issuer.store().registration(wanted[1].id).await.unwrap().is_some());
+        assert!(issuer.store().registration(wanted[0].id).await.unwrap().is_none());
     }
 }
 

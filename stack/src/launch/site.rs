@@ -146,8 +146,7 @@ impl Site {
     ) -> Result<(ClientId, String), LaunchError> {
         let which = ClientsWhich { environment_id: Some(environment), ..ClientsWhich::default() };
         let there = operator.list(control::client_list(&which)).await?;
-        let there = there.into_iter().find(|one| one.method == Method::Secret && !one.revoked);
-        let client = match there {
+        let client = match there.into_iter().find(is_tour) {
             Some(one) => {
                 let rotation = ClientRotation::default();
                 operator.read(control::client_rotate(one.id, one.version, &rotation)).await?
@@ -172,10 +171,18 @@ impl Site {
     }
 }
 
+/// What the launcher calls its clients.
+const NAME: &str = "who has this folder";
+
+/// Whether the launcher made it for the tour: people may have others with secrets, which are theirs.
+fn is_tour(client: &control::OauthClient) -> bool {
+    client.method == Method::Secret && client.name == NAME && !client.revoked
+}
+
 /// A client of people on this machine, who may do everything.
 fn new(method: Method) -> ClientNew {
     ClientNew {
-        name: "who has this folder".to_owned(),
+        name: NAME.to_owned(),
         method,
         keys: Vec::new(),
         thumbprints: Vec::new(),
@@ -284,5 +291,26 @@ fn every_profile_has_a_region_and_every_example_lies_in_one() {
             let region = regions.iter().find(|region| region.code == environment.region).unwrap();
             assert_eq!(region.country, organization.country);
         }
+    }
+}
+
+#[test]
+fn the_tour_gives_no_other_clients_another_secret() {
+    let called = |name: &str, method: &str, revoked: bool| -> control::OauthClient {
+        let id = ClientId::from_parts(Clock::system().now(), 1);
+        let of = tenants::id::OrganizationId::from_parts(Clock::system().now(), 2);
+        let client = serde_json::json!({"id": id, "organization_id": of, "environment_id": null, "name": name,
+            "method": method, "keys": [], "thumbprints": [], "scopes": [], "binding": "none", "epoch": 0,
+            "revoked": revoked, "version": 1, "created_at": "2026-01-01T00:00:00Z",
+            "updated_at": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(client).unwrap()
+    };
+    assert!(is_tour(&called(NAME, "secret", false)));
+    for other in [
+        called("core", "secret", false),
+        called(NAME, "private_key_jwt", false),
+        called(NAME, "secret", true),
+    ] {
+        assert!(!is_tour(&other), "{other:?}");
     }
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::Serialize;
 use tenants::{
     contract::CellIntent,
     environment::{Condition, Status as Truth},
@@ -203,6 +204,19 @@ impl Status {
     }
 }
 
+/// As many of them, and one at least, as are no more than `most` bytes of JSON together; whether that is all.
+pub fn fitting<T: Serialize>(mut seen: Vec<(i64, T)>, most: usize) -> (Vec<(i64, T)>, bool) {
+    let mut bytes = 0_usize;
+    let fits = |(_, one): &&(i64, T)| {
+        bytes = bytes.saturating_add(serde_json::to_string(one).map_or(0, |text| text.len()));
+        bytes <= most
+    };
+    let fit = seen.iter().take_while(fits).count().max(1);
+    let whole = fit >= seen.len();
+    seen.truncate(fit);
+    (seen, whole)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -227,6 +241,25 @@ mod tests {
         assert_eq!(renew_at(told, end, 0.0), told);
         assert_eq!(renew_at(told, end, 1.0), at(18 * 3600));
         assert_eq!(renew_at(end, told, 1.0), end, "an end before its time");
+    }
+
+    #[test]
+    fn a_report_is_cut_by_its_bytes_and_says_something() {
+        let seen = |lengths: &[usize]| -> Vec<(i64, String)> {
+            lengths.iter().zip(1..).map(|(length, number)| (number, "x".repeat(*length))).collect()
+        };
+        // Two quotes each.
+        for (lengths, most, expected) in [
+            (&[8, 8, 8][..], 30, (3, true)),
+            (&[8, 8, 8], 29, (2, false)),
+            (&[8, 8], 5, (1, false)),
+            (&[8], 5, (1, true)),
+            (&[], 5, (0, true)),
+        ] {
+            let (fit, whole) = fitting(seen(lengths), most);
+            assert_eq!((fit.len(), whole), expected, "{lengths:?} {most}");
+            assert_eq!(fit, seen(&lengths[..fit.len()]), "the first ones, in order");
+        }
     }
 
     #[test]

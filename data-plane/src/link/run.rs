@@ -13,7 +13,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Call, Error, Failure, Link, Session, model::State, software};
+use super::{
+    Call, Error, Failure, Link, Session,
+    model::{State, fitting},
+    software,
+};
 use crate::environments::{self, Counts};
 
 /// How old the age of the last contact may be in the metrics.
@@ -23,6 +27,8 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// The most environments of a report.
 const PAGE: u32 = MOST_ENVIRONMENTS as u32;
+/// The most bytes of a report's environments; the control plane takes twice as much.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 type Sessions = watch::Sender<Arc<Session>>;
 
@@ -327,9 +333,9 @@ impl Link {
         if state.resync {
             return self.tell_all(session, &state, &counts).await;
         }
-        let new = environments::observed_since(&inner.db, 0, PAGE).await?;
+        let (new, whole) = fitting(environments::observed_since(&inner.db, 0, PAGE).await?, MOST_BYTES);
         let (told, environments) = apart(new);
-        let more = environments.len() >= MOST_ENVIRONMENTS;
+        let more = !whole || environments.len() >= MOST_ENVIRONMENTS;
         let taken = self.send(session, environments, &counts, false).await?;
         if taken.lineage != state.lineage {
             return Ok(true);
@@ -342,8 +348,10 @@ impl Link {
         let Self(inner) = self;
         let mut after = None;
         loop {
-            let (told, environments) = apart(environments::observed_all(&inner.db, after, PAGE).await?);
-            let complete = environments.len() < MOST_ENVIRONMENTS;
+            let (page, whole) =
+                fitting(environments::observed_all(&inner.db, after, PAGE).await?, MOST_BYTES);
+            let (told, environments) = apart(page);
+            let complete = whole && environments.len() < MOST_ENVIRONMENTS;
             after = told.last().map(|(id, _)| *id).or(after);
             // That there is nothing is news too.
             let taken = self.send(session, environments, counts, true).await?;

@@ -45,6 +45,7 @@ pub struct Connection {
 }
 
 /// Why a command did not do what it was asked.
+#[derive(Debug)]
 pub enum Failure {
     /// It was not asked rightly.
     Usage(String),

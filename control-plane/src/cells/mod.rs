@@ -35,7 +35,7 @@ pub use self::{
         Attestation, Cell, Change, Enrolled, JOIN_TOKEN_LIVES, JoinToken, Lack, MOST_CAPACITY, New,
         STALE_AFTER, Seen, State, Want, next_revision,
     },
-    placement::{NoPlace, place_in_tx, placed_in_tx, release_in_tx},
+    placement::{NoPlace, place_in_tx, placed_in_tx, release_in_tx, settle_in_tx},
     store::MIGRATION,
     system::{GRACE, LIFE, MOST_SKEW, Refusal, enrol, forget, instance, known, renew, skew},
 };

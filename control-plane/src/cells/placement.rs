@@ -128,6 +128,26 @@ async fn insert(
     Entity::insert(row).exec_without_returning(&**tx).await.map(drop)
 }
 
+/// Places an environment in the cell that has it already, in the caller's transaction in [`PLATFORM`], unless it is
+/// placed; where it is then.
+///
+/// # Errors
+/// The database's.
+pub async fn settle_in_tx(
+    tx: &Tx,
+    environment: EnvironmentId,
+    organization: OrganizationId,
+    cell: CellId,
+    now: DateTime<Utc>,
+) -> Result<CellId, DbErr> {
+    if let Some(row) = select(environment).one(&**tx).await? {
+        return Ok(CellId::from_uuid(row.cell_id));
+    }
+    store::add_place(tx, cell).await?;
+    insert(tx, environment, cell, organization, now).await?;
+    Ok(cell)
+}
+
 /// Frees the place of an environment, if it has one, in the caller's transaction in [`PLATFORM`].
 ///
 /// # Errors

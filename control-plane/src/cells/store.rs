@@ -384,6 +384,11 @@ pub async fn take_place(tx: &Tx, id: CellId) -> Result<bool, DbErr> {
     Ok(updated.rows_affected == 1)
 }
 
+/// Counts one environment more in a cell that has it, whether there is room or not.
+pub async fn add_place(tx: &Tx, id: CellId) -> Result<(), DbErr> {
+    update(id).col_expr(Column::Placed, Expr::col(Column::Placed).add(1)).exec(&**tx).await.map(drop)
+}
+
 /// Counts one less.
 pub async fn give_place(tx: &Tx, id: CellId) -> Result<(), DbErr> {
     update(id).col_expr(Column::Placed, Expr::col(Column::Placed).sub(1)).exec(&**tx).await.map(drop)

@@ -327,6 +327,27 @@ pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), Regi
     Ok(issuer.refresh().await?)
 }
 
+/// Puts the clients of an environment that its cell knows and this database has lost back into it, in the caller's
+/// transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn recover_in_tx(
+    tx: &Tx,
+    ctx: &Ctx,
+    environment: EnvironmentId,
+    known: &[ClientIntent],
+) -> Result<(), DbErr> {
+    let clients = Clients::new(tx, ctx.scope);
+    for intent in known {
+        if clients.get(intent.id).await?.is_none() {
+            let organization = OrganizationId::from_uuid(ctx.scope.id);
+            clients.insert(&Client::recovered(intent, organization, environment, ctx.now())).await?;
+        }
+    }
+    Ok(())
+}
+
 /// The clients of an environment as its cell is told; those that are revoked are not among them.
 ///
 /// # Errors

@@ -90,6 +90,32 @@ impl Client {
         ClientIntent { id, name, method, keys, thumbprints, secret_sha256, scopes, binding, epoch, revoked }
     }
 
+    /// The client of an environment whose cell was told this of it.
+    #[must_use]
+    pub fn recovered(
+        intent: &ClientIntent,
+        organization: OrganizationId,
+        environment: EnvironmentId,
+        now: DateTime<Utc>,
+    ) -> Self {
+        let ClientIntent { id, name, scopes, binding, epoch, revoked, .. } = intent.clone();
+        let ClientIntent { method, keys, thumbprints, secret_sha256, .. } = intent.clone();
+        Self {
+            id,
+            organization,
+            environment: Some(environment),
+            name,
+            proof: Proof { method, keys, thumbprints, secret_sha256 },
+            scopes,
+            binding,
+            epoch,
+            revoked,
+            version: 1,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
     /// The client after a change at `now`.
     #[must_use]
     pub fn changed(self, now: DateTime<Utc>) -> Self {

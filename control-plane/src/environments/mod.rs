@@ -341,6 +341,15 @@ pub async fn converged_in_tx(
     Environments::new(tx, ctx.scope).update(before, &after).await
 }
 
+/// Puts an environment that a cell has and this database has lost back into it, in the caller's transaction; whether its
+/// tenant has none of its mode.
+///
+/// # Errors
+/// The database's.
+pub async fn recover_in_tx(tx: &Tx, ctx: &Ctx, environment: &Environment) -> Result<bool, DbErr> {
+    Environments::new(tx, ctx.scope).insert(environment).await
+}
+
 /// Wants what is wanted in another generation, in the caller's transaction: the one after what the environment's cell
 /// knows, which this database does not. Nothing, if somebody changed the environment meanwhile.
 ///

@@ -294,6 +294,42 @@ pub async fn observe(
     observed::Entity::insert(row).on_conflict(again).exec_without_returning(&**tx).await.map(drop)
 }
 
+/// Which cell has an environment, by what it reported.
+pub async fn cell_of(tx: &Tx, environment: EnvironmentId) -> Result<Option<CellId>, DbErr> {
+    let query = observed::Entity::find()
+        .filter(Seen::ShardId.eq(PLATFORM.shard))
+        .filter(Seen::ScopeId.eq(PLATFORM.id))
+        .filter(Seen::EnvironmentId.eq(environment.uuid()))
+        .filter(Seen::Phase.is_not_in([Phase::Absent.as_str(), Phase::Removed.as_str()]))
+        .order_by_asc(Seen::CellId);
+    Ok(query.one(&**tx).await?.map(|row| CellId::from_uuid(row.cell_id)))
+}
+
+/// Forgets what was reported of all environments of a cell after one and up to another, or without an end, but for
+/// `kept`; those that were forgotten, and whose they are. For `system.rs`.
+pub async fn forget_between(
+    tx: &Tx,
+    cell: CellId,
+    after: Option<EnvironmentId>,
+    until: Option<EnvironmentId>,
+    kept: &[EnvironmentId],
+) -> Result<Vec<(EnvironmentId, OrganizationId)>, DbErr> {
+    let mut query = seen(cell).filter(Seen::EnvironmentId.is_not_in(kept.iter().map(|id| id.uuid())));
+    if let Some(after) = after {
+        query = query.filter(Seen::EnvironmentId.gt(after.uuid()));
+    }
+    if let Some(until) = until {
+        query = query.filter(Seen::EnvironmentId.lte(until.uuid()));
+    }
+    let mut gone = Vec::new();
+    for row in query.all(&**tx).await? {
+        let id = EnvironmentId::from_uuid(row.environment_id);
+        forget(tx, cell, id).await?;
+        gone.push((id, OrganizationId::from_uuid(row.organization_id)));
+    }
+    Ok(gone)
+}
+
 /// Forgets what was reported of an environment; for `system.rs`.
 pub async fn forget(tx: &Tx, cell: CellId, environment: EnvironmentId) -> Result<(), DbErr> {
     observed::Entity::delete_many()

@@ -10,7 +10,8 @@ use sea_orm::DbErr;
 use serde_json::Value;
 use tenants::{
     contract::{EnvironmentObserved, Observed, Taken, digest_text},
-    id::{CellId, EnvironmentId},
+    environment::Phase,
+    id::{CellId, EnvironmentId, OrganizationId},
 };
 
 use super::store;
@@ -52,6 +53,9 @@ pub async fn observed(
         let known_here = report.lineage == lineage;
         if known_here && !again {
             keep(&tx, id, &report.environments, now).await?;
+            if report.full {
+                forget_others(&tx, id, report, now).await?;
+            }
         }
         let digest = digest(&tx, id, &cell.seen, report).await?;
         let resync = !known_here || digest.is_none();
@@ -84,17 +88,47 @@ async fn keep(
     let ids: Vec<EnvironmentId> = reports.iter().map(|report| report.id).collect();
     let known = store::observed(tx, cell, &ids).await?;
     for report in reports.iter().filter(|report| !known.contains(report)) {
+        let is_gone = matches!(report.phase, Phase::Absent | Phase::Removed);
+        if is_gone && cells::placed_in_tx(tx, report.id).await? != Some(cell) {
+            // Nobody waits for that: it was heard before, acted upon and forgotten, and the cell does not know.
+            store::forget(tx, cell, report.id).await?;
+            continue;
+        }
         store::observe(tx, cell, report, now).await?;
-        let key = report.id.to_string();
-        let scope = organizations::scope(report.organization);
-        let payload = Value::Null;
-        work::enqueue_in_tx(
-            tx,
-            work::New { scope, kind: CONVERGE, key: &key, payload, run_at: now, wall: now },
-        )
-        .await?;
+        look(tx, report.id, report.organization, now).await?;
     }
     Ok(())
+}
+
+/// Forgets what a full report does not have any more.
+async fn forget_others(tx: &Tx, cell: CellId, report: &Observed, now: DateTime<Utc>) -> Result<(), DbErr> {
+    let there: Vec<EnvironmentId> = report.environments.iter().map(|one| one.id).collect();
+    let until = there.last().copied();
+    for (environment, organization) in store::forget_between(tx, cell, report.after, until, &there).await? {
+        tracing::warn!(%cell, %environment, "a cell has an environment no more that it had");
+        look(tx, environment, organization, now).await?;
+    }
+    Ok(())
+}
+
+/// Has an environment looked at after the commit.
+async fn look(
+    tx: &Tx,
+    id: EnvironmentId,
+    organization: OrganizationId,
+    now: DateTime<Utc>,
+) -> Result<(), DbErr> {
+    let (scope, key, payload) = (organizations::scope(organization), id.to_string(), Value::Null);
+    let item = work::New { scope, kind: CONVERGE, key: &key, payload, run_at: now, wall: now };
+    work::enqueue_in_tx(tx, item).await
+}
+
+/// The cell that has an environment, by what it reported, wherever the environment is placed.
+///
+/// # Errors
+/// The database's.
+pub async fn cell_of(tx: &Tx, environment: EnvironmentId) -> Result<Option<CellId>, DbErr> {
+    store::cell_of(tx, environment).await
 }
 
 /// The digest of the cell if it is ours too; none if they differ, so that something was missed. A cell that has news is

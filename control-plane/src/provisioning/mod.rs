@@ -107,27 +107,38 @@ impl Run<'_> {
         let environment = environments::get_in_tx(&tx, self.ctx, id).await?;
         let operation = operations::open_in_tx(&tx, self.ctx, &id.to_string()).await?;
         tx.commit().await?;
-        let Some(environment) = environment else { return Ok(Some(Outcome::Settled)) };
+        let Some(environment) = environment else {
+            return Ok(if self.recover(id).await? { None } else { Some(Outcome::Settled) });
+        };
         let observed = match environment.cell {
             Some(cell) => system::observed(self.db, cell, id).await?,
             None => None,
         };
         let now = self.ctx.now();
         match model::next(&environment, observed.as_ref()) {
-            Next::Nothing => Ok(Some(Outcome::Settled)),
+            Next::Nothing => {
+                let mut after = environment.clone();
+                model::note_report(&mut after, observed.is_some(), now);
+                if after != environment {
+                    self.write(&environment, after, None, "report", StepState::Done, None).await?;
+                }
+                Ok(Some(Outcome::Settled))
+            }
             Next::Enter(state) => {
                 let after = Environment { state, ..environment.clone() };
                 self.write(&environment, after, operation.as_ref(), "begin", StepState::Done, None).await?;
                 Ok(None)
             }
             Next::Adopt(generation) => {
-                self.adopt(&environment, generation).await?;
+                let intent = observed.and_then(|seen| seen.intent);
+                self.adopt(&environment, generation, intent.as_deref()).await?;
                 Ok(None)
             }
             Next::Place => self.place(&environment, operation.as_ref()).await,
             Next::Publish => {
                 self.publish(&environment, operation.as_ref()).await?;
                 let mut after = environment.clone();
+                model::note_report(&mut after, observed.is_some(), now);
                 let (mut step, mut progress) = (String::from("publish"), StepState::Done);
                 if let Some(seen) =
                     observed.filter(|seen| i64::try_from(seen.generation) == Ok(after.generation))
@@ -184,7 +195,12 @@ impl Run<'_> {
     }
 
     /// Wants what is wanted anew, in a generation that the cell does not know yet.
-    async fn adopt(&self, environment: &Environment, generation: i64) -> Result<(), Error> {
+    async fn adopt(
+        &self,
+        environment: &Environment,
+        generation: i64,
+        intent: Option<&EnvironmentIntent>,
+    ) -> Result<(), Error> {
         let (known, id) = (generation.saturating_sub(1), environment.id);
         tracing::warn!(%id, known, ours = environment.generation, "a cell knows of later wishes than this database");
         let detail =
@@ -192,9 +208,41 @@ impl Run<'_> {
         let seen = model::condition("Adopted", Status::True, "Restored", Some(detail), self.ctx.now());
         db::retry(|| async {
             let tx = self.db.begin(self.ctx.scope).await?;
-            environments::adopt_in_tx(&tx, self.ctx, environment, generation, seen.clone()).await?;
+            let adopted =
+                environments::adopt_in_tx(&tx, self.ctx, environment, generation, seen.clone()).await?;
+            if let (true, Some(intent)) = (adopted, intent) {
+                // Whoever was let in stays so: what was wanted anew is the environment.
+                clients::recover_in_tx(&tx, self.ctx, id, &intent.clients).await?;
+            }
             tx.commit().await?;
             Ok(())
+        })
+        .await
+    }
+
+    /// Takes up an environment that a cell has and this database has lost; whether there was one.
+    async fn recover(&self, id: EnvironmentId) -> Result<bool, Error> {
+        let now = self.ctx.now();
+        let Some((cell, seen)) = system::found(self.db, id, now).await? else { return Ok(false) };
+        let (Some(intent), Ok(known)) = (&seen.intent, i64::try_from(seen.generation)) else {
+            return Ok(false);
+        };
+        let recovered = model::recovered(intent, &cell, known, now);
+        db::retry(|| async {
+            let tx = self.db.begin(self.ctx.scope).await?;
+            if slice::get_in_tx(&tx, self.ctx, recovered.tenant).await?.is_none() {
+                tracing::error!(%id, tenant = %recovered.tenant, "a cell has an environment of an unknown tenant");
+                return Ok(false);
+            }
+            if !environments::recover_in_tx(&tx, self.ctx, &recovered).await? {
+                tracing::error!(%id, tenant = %recovered.tenant, "a cell has a second environment of a tenant");
+                return Ok(false);
+            }
+            clients::recover_in_tx(&tx, self.ctx, id, &intent.clients).await?;
+            slice::converge_in_tx(&tx, self.ctx, recovered.tenant).await?;
+            tx.commit().await?;
+            tracing::warn!(%id, cell = %cell.id, "an environment that this database had lost was taken up");
+            Ok(true)
         })
         .await
     }

@@ -2,11 +2,14 @@
 
 use chrono::{DateTime, Utc};
 use tenants::{
-    contract::EnvironmentObserved,
-    environment::{Condition, Desired, EnvironmentState, Phase, Status},
+    contract::{EnvironmentIntent, EnvironmentObserved},
+    environment::{Condition, Desired, EnvironmentState, Phase, Status, observe},
 };
 
-use crate::environments::Environment;
+use crate::{cells::Cell, environments::Environment};
+
+/// Whether the cell of an environment has it.
+const REPORTED: &str = "Reported";
 
 /// The next thing to do for an environment; one is done at a time, and looked at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>) -
                 }
                 Some(phase) if phase == arrived => Next::Nothing,
                 Some(Phase::Failed) => Next::Fail,
+                // What its cell has lost is not made anew: books that are empty are worse than none.
+                None if observed.is_none() && settled && environment.state == state => Next::Nothing,
                 _ => Next::Publish,
             }
         }
@@ -77,6 +82,47 @@ fn is_ahead(environment: &Environment, seen: &EnvironmentObserved) -> bool {
         intent.phase != environment.desired || intent.profile_version != environment.profile_version
     });
     generation > environment.generation || (generation == environment.generation && other)
+}
+
+/// An environment that only its cell knows, of which the cell was told this in the generation `known`. It is wanted anew,
+/// in a generation that the cell does not know.
+#[must_use]
+pub fn recovered(intent: &EnvironmentIntent, cell: &Cell, known: i64, now: DateTime<Utc>) -> Environment {
+    let state = match intent.phase {
+        Desired::Removed => EnvironmentState::Removing,
+        _ => EnvironmentState::Provisioning,
+    };
+    let detail = Some(format!("the cell knew generation {known}, and this database nothing"));
+    Environment {
+        id: intent.id,
+        organization: intent.organization,
+        tenant: intent.tenant,
+        mode: intent.mode,
+        jurisdiction: intent.jurisdiction.clone(),
+        region: cell.region.clone(),
+        profile_version: intent.profile_version.clone(),
+        desired: intent.phase,
+        state,
+        cell: Some(cell.id),
+        generation: known.saturating_add(1),
+        observed_generation: 0,
+        conditions: vec![condition("Recovered", Status::True, "Restored", detail, now)],
+        version: 1,
+        created_at: now,
+        updated_at: now,
+    }
+}
+
+/// Notes that the cell of an environment that was there does not have it any more, or has it again.
+pub fn note_report(environment: &mut Environment, reported: bool, now: DateTime<Utc>) {
+    let missing = |one: &Condition| one.r#type == REPORTED && one.status == Status::False;
+    let was_missing = environment.conditions.iter().any(missing);
+    if was_missing && reported {
+        observe(&mut environment.conditions, condition(REPORTED, Status::True, "Found", None, now));
+    } else if !reported && environment.observed_generation > 0 && !environment.state.is_final() {
+        let gone = condition(REPORTED, Status::False, "Missing", None, now);
+        observe(&mut environment.conditions, gone);
+    }
 }
 
 /// A condition of ours as it is seen now.
@@ -203,5 +249,6 @@ mod tests {
         let mut settled = environment(Present, Ready, true);
         settled.observed_generation = 2;
         assert_eq!(next(&settled, Some(&seen(2, Phase::Ready))), Next::Nothing);
+        assert_eq!(next(&settled, None), Next::Nothing, "its cell has lost it");
     }
 }

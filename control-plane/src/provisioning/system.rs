@@ -13,15 +13,19 @@ use tenants::{
 
 use crate::{
     PLATFORM,
-    cells::{self, NoPlace, Want},
+    cells::{self, Cell, NoPlace, Want},
     links,
 };
 
-/// Finds an environment its cell, or the one it has.
+/// Finds an environment its cell, or the one it has: a control plane that was restored from a backup may not know that
+/// it has one, and is told by the cell.
 pub async fn place(db: &Db, want: &Want, now: DateTime<Utc>) -> Result<CellId, NoPlace> {
     db::retry(|| async {
         let tx = db.begin(PLATFORM).await?;
-        let cell = cells::place_in_tx(&tx, want, now).await?;
+        let cell = match links::system::cell_of(&tx, want.environment).await? {
+            Some(cell) => cells::settle_in_tx(&tx, want.environment, want.organization, cell, now).await?,
+            None => cells::place_in_tx(&tx, want, now).await?,
+        };
         tx.commit().await?;
         Ok(cell)
     })
@@ -55,6 +59,26 @@ pub async fn observed(
     let observed = links::system::observed_of(&tx, cell, environment).await?;
     tx.commit().await?;
     Ok(observed)
+}
+
+/// What some cell reported of an environment that is not known here, with what was wanted of it there and where the cell
+/// stands. The environment is placed in that cell then.
+pub async fn found(
+    db: &Db,
+    environment: EnvironmentId,
+    now: DateTime<Utc>,
+) -> Result<Option<(Cell, EnvironmentObserved)>, DbErr> {
+    db::retry(|| async {
+        let tx = db.begin(PLATFORM).await?;
+        let Some(cell) = links::system::cell_of(&tx, environment).await? else { return Ok(None) };
+        let seen = links::system::observed_of(&tx, cell, environment).await?;
+        let Some(seen) = seen.filter(|seen| seen.intent.is_some()) else { return Ok(None) };
+        let cell = cells::settle_in_tx(&tx, environment, seen.organization, cell, now).await?;
+        let cell = cells::get_in_tx(&tx, cell).await?;
+        tx.commit().await?;
+        Ok(cell.map(|cell| (cell, seen)))
+    })
+    .await
 }
 
 /// Frees the place of an environment that its cell has nothing of, and forgets what was published and reported.

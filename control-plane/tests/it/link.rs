@@ -177,6 +177,7 @@ impl FakeCell {
             },
             environments,
             full: false,
+            after: None,
         }
     }
 

@@ -388,6 +388,17 @@ async fn what_is_new_in_a_report_is_looked_at_once() {
         let mut beat = fake.report(&links, 7, vec![]);
         beat.heartbeat.digest = sha256(digest_text([]));
         assert!(!send(beat).await.resync, "what is gone is in nobody's digest");
+
+        // A page of a full report speaks for all that lies after the page before.
+        let there = [1, 2, 3].map(|number| observed(number, 4, Phase::Ready));
+        send(fake.report(&links, 8, there.to_vec())).await;
+        let mut page = fake.report(&links, 9, there[2..].to_vec());
+        (page.full, page.after) = (true, Some(there[0].id));
+        send(page).await;
+        let mut beat = fake.report(&links, 10, vec![]);
+        let left = [&there[0], &there[2]].map(|one| (one.id, 4, Phase::Ready));
+        beat.heartbeat.digest = sha256(digest_text(left));
+        assert!(!send(beat).await.resync, "the second one is forgotten");
     }
 }
 

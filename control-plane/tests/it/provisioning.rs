@@ -96,6 +96,7 @@ impl Played {
             },
             environments: vec![observed],
             full: false,
+            after: None,
         };
         let lineage = plane.app.links.lineage;
         let hash = format!("{seq:064x}");

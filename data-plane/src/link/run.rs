@@ -336,7 +336,7 @@ impl Link {
         let (new, whole) = fitting(environments::observed_since(&inner.db, 0, PAGE).await?, MOST_BYTES);
         let (told, environments) = apart(new);
         let more = !whole || environments.len() >= MOST_ENVIRONMENTS;
-        let taken = self.send(session, environments, &counts, false).await?;
+        let taken = self.send(session, environments, &counts, None).await?;
         if taken.lineage != state.lineage {
             return Ok(true);
         }
@@ -348,13 +348,12 @@ impl Link {
         let Self(inner) = self;
         let mut after = None;
         loop {
-            let (page, whole) =
-                fitting(environments::observed_all(&inner.db, after, PAGE).await?, MOST_BYTES);
+            let (page, _) = fitting(environments::observed_all(&inner.db, after, PAGE).await?, MOST_BYTES);
             let (told, environments) = apart(page);
-            let complete = whole && environments.len() < MOST_ENVIRONMENTS;
+            // The last page has none; that there is nothing is news too.
+            let complete = environments.is_empty();
+            let taken = self.send(session, environments, counts, Some(after)).await?;
             after = told.last().map(|(id, _)| *id).or(after);
-            // That there is nothing is news too.
-            let taken = self.send(session, environments, counts, true).await?;
             if taken.lineage != state.lineage {
                 return Ok(true);
             }
@@ -367,13 +366,13 @@ impl Link {
         Ok(false)
     }
 
-    /// Sends one report under a number of its own, that is counted before.
+    /// Sends one report under a number of its own, that is counted before; of a full one the page after an environment.
     async fn send(
         &self,
         session: &Session,
         environments: Vec<EnvironmentObserved>,
         counts: &Counts,
-        full: bool,
+        page: Option<Option<EnvironmentId>>,
     ) -> Result<Taken, Error> {
         let Self(inner) = self;
         let state = inner.rows.change(|state| state.seq = state.seq.saturating_add(1)).await?;
@@ -398,7 +397,8 @@ impl Link {
             sent_at,
             heartbeat,
             environments,
-            full,
+            full: page.is_some(),
+            after: page.flatten(),
         };
         let taken = session.wire.report(&report).await?;
         for refused in &taken.refused {
@@ -409,7 +409,7 @@ impl Link {
             state.contact_at = Some(now);
             if taken.lineage != state.lineage {
                 state.begin_anew(taken.lineage);
-            } else if taken.resync && !full {
+            } else if taken.resync && page.is_none() {
                 state.resync = true;
             }
         });

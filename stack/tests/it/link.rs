@@ -20,7 +20,7 @@ use crate::planes::{CellHome, Home, Plane, database_at, now, settled, until};
 /// Longer than a lease.
 const A_WHILE: TimeDelta = TimeDelta::seconds(1);
 
-async fn numbers(db: &Db, sql: &str) -> Vec<i64> {
+pub async fn numbers(db: &Db, sql: &str) -> Vec<i64> {
     let connection = db.worker();
     let rows = connection.query_all_raw(Statement::from_string(connection.get_database_backend(), sql));
     rows.await.unwrap().iter().map(|row| row.try_get_by_index(0).unwrap()).collect()

@@ -11,5 +11,6 @@ mod launch;
 mod link;
 mod plane;
 mod planes;
+mod restore;
 mod steps;
 mod tidy;

@@ -11,8 +11,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
 use platform::failpoint::{LIST, Place, Side, VARIABLE};
-use serde_json::json;
-use tenants::id::EnvironmentId;
+use serde_json::{Value, json};
+use tenants::id::{ClientId, EnvironmentId};
+use uuid::Uuid;
 
 use self::site::{Caller, Site, Stop, Who};
 use crate::{
@@ -32,6 +33,8 @@ const SETTLES_WITHIN: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
     Provision,
+    /// A client of each.
+    Register,
     Suspend,
     Resume,
     Remove,
@@ -39,11 +42,11 @@ enum Act {
 
 impl Act {
     /// In an order in which each follows the one before, round and round.
-    const ALL: [Self; 4] = [Self::Provision, Self::Suspend, Self::Resume, Self::Remove];
+    const ALL: [Self; 5] = [Self::Provision, Self::Register, Self::Suspend, Self::Resume, Self::Remove];
 
     fn arrives_at(self) -> &'static str {
         match self {
-            Self::Provision | Self::Resume => "ready",
+            Self::Provision | Self::Register | Self::Resume => "ready",
             Self::Suspend => "suspended",
             Self::Remove => "removed",
         }
@@ -107,12 +110,16 @@ impl Walk {
                         format!("/v1/tenants/{id}/environments"),
                         json!({"mode": "sandbox", "region": region}),
                     ),
+                    Act::Register => (format!("/v1/environments/{id}/clients"), client()),
                     Act::Suspend => (format!("/v1/environments/{id}/suspensions"), json!({})),
                     Act::Resume => (format!("/v1/environments/{id}/resumptions"), json!({})),
                     Act::Remove => (format!("/v1/environments/{id}/removals"), json!({})),
                 };
-                let operation = caller.post(&path, body).await;
-                let environment = operation["subject_id"].as_str().unwrap().to_owned();
+                let answer = caller.post(&path, body).await;
+                let environment = match act {
+                    Act::Provision => answer["subject_id"].as_str().unwrap().to_owned(),
+                    _ => id.clone(),
+                };
                 arrives(&caller, &environment, act.arrives_at()).await;
                 environment
             });
@@ -173,10 +180,18 @@ impl Walk {
         same("places taken", &plane(count, 1).await, &[vec![live.len().to_string()]]);
         let mut told: Vec<Vec<String>> = plane("SELECT subject FROM link_document", 1).await;
         for row in &mut told {
-            row[0] = row[0].parse::<EnvironmentId>().unwrap().uuid().simple().to_string().to_uppercase();
+            row[0] = hex(row[0].parse::<EnvironmentId>().unwrap().uuid());
         }
         told.sort();
         same("documents", &told, &live);
+        let clients = "SELECT hex(c.id), hex(e.id) FROM client c JOIN environment e ON e.id = c.environment_id \
+                       WHERE NOT c.revoked AND e.state <> 'removed' ORDER BY 1";
+        let known = "SELECT client_id, hex(scope_id) FROM oauth_client \
+                     WHERE scope_id IS NOT NULL AND removed_ns IS NULL";
+        let mut known = cell(known, 2).await;
+        known.iter_mut().for_each(|row| row[0] = hex(row[0].parse::<ClientId>().unwrap().uuid()));
+        known.sort();
+        same("clients", &known, &plane(clients, 2).await);
         let running = "SELECT hex(id), kind, state FROM operation WHERE ended_at IS NULL";
         same("operations that have not ended", &plane(running, 3).await, &[]);
         let left = "SELECT name, state FROM tenant WHERE state <> 'active'";
@@ -200,6 +215,20 @@ impl Walk {
     }
 }
 
+/// As SQLite writes it.
+fn hex(id: Uuid) -> String {
+    id.simple().to_string().to_uppercase()
+}
+
+/// A client with the key of RFC 7515's example A.3.
+pub fn client() -> Value {
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+        "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+    });
+    json!({"name": "core", "method": "private_key_jwt", "scopes": ["accounts:read"], "keys": [key]})
+}
+
 async fn arrives(caller: &Caller, environment: &str, state: &str) {
     until(&format!("{environment} is {state}"), async || {
         let shown = caller.get(&format!("/v1/environments/{environment}")).await;
@@ -208,17 +237,16 @@ async fn arrives(caller: &Caller, environment: &str, state: &str) {
     .await;
 }
 
-/// Places to stop at: the first time that a step is come to, in the middle, and the last; before it and after it.
+/// Places to stop at: before and after the first time that a step is come to, and a step of many also when it was come to
+/// half of the times, and all.
 fn places(steps: &Steps) -> Vec<Stop> {
     let mut places = Vec::new();
     for ((who, step), times) in steps {
-        let mut at = vec![1, times.div_ceil(2), *times];
-        at.dedup();
-        for time in at {
-            for side in [Side::Before, Side::After] {
-                places.push((*who, Place { step: step.clone(), time, side }));
-            }
+        let mut at = vec![(1, Side::Before), (1, Side::After)];
+        if *times > 2 {
+            at.extend([(times.div_ceil(2), Side::Before), (*times, Side::After)]);
         }
+        places.extend(at.into_iter().map(|(time, side)| (*who, Place { step: step.clone(), time, side })));
     }
     places
 }
@@ -268,7 +296,7 @@ async fn who_is_killed_at_a_step_comes_to_the_same_end() {
         let places = places(steps);
         let places = [Who::ControlPlane, Who::Cell].into_iter().flat_map(|of| {
             let of: Vec<&Stop> = places.iter().filter(|stop| often(of)(stop)).collect();
-            let at = of.len() * (act as usize + 1) / 5;
+            let at = of.len() * (act as usize + 1) / 6;
             of.get(at).map(|stop| (*stop).clone())
         });
         places.collect()

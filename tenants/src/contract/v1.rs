@@ -310,6 +310,11 @@ pub struct Observed {
     pub environments: Vec<EnvironmentObserved>,
     /// Whether this belongs to a full report.
     pub full: bool,
+    /// In a full report the last environment of the page before, in the order of ids; none in the first page. What lies
+    /// between it and the last one of this page and is not here is not in the cell; after a page that is empty there is
+    /// nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<EnvironmentId>,
 }
 
 /// How a cell is.

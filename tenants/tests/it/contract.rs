@@ -169,6 +169,7 @@ fn observed(environments: Vec<EnvironmentObserved>, full: bool) -> Observed {
         },
         environments,
         full,
+        after: None,
     }
 }
 

@@ -104,11 +104,7 @@ pub type Made = (Client, Option<String>);
 /// # Errors
 /// [`Error::NotFound`] for an operator, if it is nowhere; the database's.
 pub async fn acting(db: &Db, ctx: &Ctx, id: ClientId) -> Result<Ctx, Error> {
-    if !caller::is_operator(ctx) {
-        return Ok(ctx.clone());
-    }
-    let organization = system::organization_of(db, id).await?.ok_or(Error::NotFound)?;
-    Ok(Ctx { scope: organizations::scope(organization), ..ctx.clone() })
+    organizations::acting(ctx, system::organization_of(db, id)).await?.ok_or(Error::NotFound)
 }
 
 fn is_within(scopes: &[String], held: &Scopes) -> bool {

@@ -21,7 +21,7 @@ use tenants::{
 use super::model::{Client, Proof};
 use crate::{
     PLATFORM,
-    stored::{json, to_json},
+    stored::{self, json, to_json},
 };
 
 /// Makes the table. Secrets are there as their hashes only.
@@ -124,15 +124,8 @@ pub async fn list_all(tx: &Tx, filter: &Filter, limit: u64) -> Result<Vec<Client
 
 /// Whose client this is, for `system.rs` only.
 pub async fn organization_of(tx: &Tx, id: ClientId) -> Result<Option<OrganizationId>, DbErr> {
-    let found = Entity::find()
-        .select_only()
-        .column(Column::ScopeId)
-        .filter(Column::ShardId.eq(PLATFORM.shard))
-        .filter(Column::Id.eq(id.uuid()))
-        .into_tuple::<uuid::Uuid>()
-        .one(&**tx)
-        .await?;
-    Ok(found.map(OrganizationId::from_uuid))
+    let columns = [Column::ShardId, Column::ScopeId, Column::Id];
+    stored::organization_of::<Entity>(tx, columns, id.uuid()).await
 }
 
 async fn page(

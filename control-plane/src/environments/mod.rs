@@ -103,11 +103,7 @@ pub async fn converge_in_tx(tx: &Tx, ctx: &Ctx, id: EnvironmentId) -> Result<(),
 /// # Errors
 /// [`Error::NotFound`] for an operator, if it is nowhere; the database's.
 pub async fn acting(db: &Db, ctx: &Ctx, id: EnvironmentId) -> Result<Ctx, Error> {
-    if !caller::is_operator(ctx) {
-        return Ok(ctx.clone());
-    }
-    let organization = system::organization_of(db, id).await?.ok_or(Error::NotFound)?;
-    Ok(Ctx { scope: organizations::scope(organization), ..ctx.clone() })
+    organizations::acting(ctx, system::organization_of(db, id)).await?.ok_or(Error::NotFound)
 }
 
 /// Declares an environment of a tenant, once per key, and begins the operation that makes it.

@@ -24,7 +24,7 @@ use tenants::{
 use super::model::Environment;
 use crate::{
     PLATFORM,
-    stored::{json, to_json, wrong},
+    stored::{self, json, to_json, wrong},
 };
 
 /// Makes the table. A tenant has one environment of each mode at a time.
@@ -151,15 +151,8 @@ pub async fn list_all(tx: &Tx, filter: &Filter, limit: u64) -> Result<Vec<Enviro
 
 /// Whose environment this is, for `system.rs` only.
 pub async fn organization_of(tx: &Tx, id: EnvironmentId) -> Result<Option<OrganizationId>, DbErr> {
-    let found = Entity::find()
-        .select_only()
-        .column(Column::ScopeId)
-        .filter(Column::ShardId.eq(PLATFORM.shard))
-        .filter(Column::Id.eq(id.uuid()))
-        .into_tuple::<uuid::Uuid>()
-        .one(&**tx)
-        .await?;
-    Ok(found.map(OrganizationId::from_uuid))
+    let columns = [Column::ShardId, Column::ScopeId, Column::Id];
+    stored::organization_of::<Entity>(tx, columns, id.uuid()).await
 }
 
 async fn page(

@@ -164,11 +164,7 @@ pub async fn end_in_tx(
 /// # Errors
 /// [`Error::NotFound`] for an operator, if it is nowhere; the database's.
 pub async fn acting(db: &Db, ctx: &Ctx, id: OperationId) -> Result<Ctx, Error> {
-    if !caller::is_operator(ctx) {
-        return Ok(ctx.clone());
-    }
-    let organization = system::organization_of(db, id).await?.ok_or(Error::NotFound)?;
-    Ok(Ctx { scope: organizations::scope(organization), ..ctx.clone() })
+    organizations::acting(ctx, system::organization_of(db, id)).await?.ok_or(Error::NotFound)
 }
 
 /// An operation and its steps behind `after`, in the organization that `ctx` is in.

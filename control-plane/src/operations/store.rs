@@ -20,7 +20,10 @@ use sea_orm_migration::schema::{
 use tenants::id::{OperationId, OrganizationId};
 
 use super::model::{Operation, Reason, State, Step};
-use crate::{PLATFORM, stored::wrong};
+use crate::{
+    PLATFORM,
+    stored::{self, wrong},
+};
 
 /// Makes the tables. Of each subject one operation is open at a time.
 pub const MIGRATION: Migration = Migration::new("m0120_operations", || {
@@ -172,15 +175,8 @@ pub async fn list_all(tx: &Tx, filter: &Filter, limit: u64) -> Result<Vec<Operat
 
 /// Whose operation this is, for `system.rs` only.
 pub async fn organization_of(tx: &Tx, id: OperationId) -> Result<Option<OrganizationId>, DbErr> {
-    let found = Entity::find()
-        .select_only()
-        .column(Column::ScopeId)
-        .filter(Column::ShardId.eq(PLATFORM.shard))
-        .filter(Column::Id.eq(id.uuid()))
-        .into_tuple::<uuid::Uuid>()
-        .one(&**tx)
-        .await?;
-    Ok(found.map(OrganizationId::from_uuid))
+    let columns = [Column::ShardId, Column::ScopeId, Column::Id];
+    stored::organization_of::<Entity>(tx, columns, id.uuid()).await
 }
 
 async fn page(

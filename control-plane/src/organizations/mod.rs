@@ -169,3 +169,18 @@ pub async fn resolve(db: &Db, ctx: &Ctx, named: Option<OrganizationId>) -> Resul
     };
     Ok(Ctx { scope: scope(meant), ..ctx.clone() })
 }
+
+/// The caller's context where something is: an organization's client stays in its own, an operator goes to the
+/// organization that has it, as `whose` finds it. `None` if nobody has.
+///
+/// # Errors
+/// Those of `whose`.
+pub async fn acting(
+    ctx: &Ctx,
+    whose: impl Future<Output = Result<Option<OrganizationId>, DbErr>>,
+) -> Result<Option<Ctx>, DbErr> {
+    if !caller::is_operator(ctx) {
+        return Ok(Some(ctx.clone()));
+    }
+    Ok(whose.await?.map(|organization| Ctx { scope: scope(organization), ..ctx.clone() }))
+}

@@ -84,11 +84,7 @@ impl From<Fault> for Error {
 /// # Errors
 /// [`Error::NotFound`] for an operator, if it is nowhere; the database's.
 pub async fn acting(db: &Db, ctx: &Ctx, id: TenantId) -> Result<Ctx, Error> {
-    if !caller::is_operator(ctx) {
-        return Ok(ctx.clone());
-    }
-    let organization = system::organization_of(db, id).await?.ok_or(Error::NotFound)?;
-    Ok(Ctx { scope: organizations::scope(organization), ..ctx.clone() })
+    organizations::acting(ctx, system::organization_of(db, id)).await?.ok_or(Error::NotFound)
 }
 
 /// Makes a tenant as a draft in the organization that `ctx` is in, once per key. A dry run makes none.

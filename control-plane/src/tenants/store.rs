@@ -22,7 +22,7 @@ use tenants::{
 use super::model::{Reason, Tenant};
 use crate::{
     PLATFORM,
-    stored::{json, to_json, wrong},
+    stored::{self, json, to_json, wrong},
 };
 
 /// Makes the tables. Only convergence, as the worker, writes what was observed.
@@ -202,15 +202,8 @@ pub async fn list_all(tx: &Tx, filter: &Filter, limit: u64) -> Result<Vec<Tenant
 
 /// Whose tenant this is, for `system.rs` only.
 pub async fn organization_of(tx: &Tx, id: TenantId) -> Result<Option<OrganizationId>, DbErr> {
-    let found = Entity::find()
-        .select_only()
-        .column(Column::ScopeId)
-        .filter(Column::ShardId.eq(PLATFORM.shard))
-        .filter(Column::Id.eq(id.uuid()))
-        .into_tuple::<uuid::Uuid>()
-        .one(&**tx)
-        .await?;
-    Ok(found.map(OrganizationId::from_uuid))
+    let columns = [Column::ShardId, Column::ScopeId, Column::Id];
+    stored::organization_of::<Entity>(tx, columns, id.uuid()).await
 }
 
 async fn page(

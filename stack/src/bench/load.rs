@@ -60,10 +60,15 @@ impl Outcome {
 
     /// A latency in milliseconds; `at` from 0 to 1.
     pub fn percentile(&self, at: f64) -> f64 {
-        let last = self.latencies.len().saturating_sub(1);
-        let index = (last as f64 * at).round() as usize;
-        self.latencies.get(index).map_or(f64::NAN, |&micros| f64::from(micros) / 1_000.0)
+        percentile(&self.latencies, at)
     }
+}
+
+/// In milliseconds, of what is ascending and in microseconds; `at` from 0 to 1.
+pub fn percentile(ascending: &[u32], at: f64) -> f64 {
+    let last = ascending.len().saturating_sub(1);
+    let index = (last as f64 * at).round() as usize;
+    ascending.get(index).map_or(f64::NAN, |&micros| f64::from(micros) / 1_000.0)
 }
 
 /// An answer that is no success.

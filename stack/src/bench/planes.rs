@@ -31,7 +31,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::cpu;
+use super::{cpu, load::percentile};
 use crate::{
     console::say,
     launch::{Plane, Site, Stack},
@@ -77,8 +77,8 @@ struct Seen {
     tenants: u32,
     /// From the first environment that was asked for to the last one that was ready.
     whole: Duration,
-    /// How long each took, the shortest first.
-    each: Vec<Duration>,
+    /// How long each took, ascending, in microseconds.
+    each: Vec<u32>,
     /// The control plane, and all cells: before the first tenant, after the last, after the idle time.
     planes: [[Used; 3]; 2],
     /// Bytes over the links meanwhile, both ways.
@@ -123,7 +123,7 @@ async fn with(stack: &Stack, tenants: u32, idle: Duration, link: &AtomicU64) -> 
     let before = (planes()?, link.load(Ordering::Relaxed));
     say(format_args!("{tenants} tenants: provisioning"));
     let began = Instant::now();
-    let mut each: Vec<Duration> = stream::iter(approved)
+    let mut each: Vec<u32> = stream::iter(approved)
         .map(|(tenant, region)| ready(client, tenant, region))
         .buffer_unordered(AT_A_TIME)
         .try_collect()
@@ -167,12 +167,8 @@ async fn approved(
     Ok((tenant, site.region().clone()))
 }
 
-/// How long its environment took to be ready.
-async fn ready(
-    client: &Client<Http>,
-    tenant: TenantId,
-    region: RegionCode,
-) -> Result<Duration, Box<dyn Error>> {
+/// How long its environment took to be ready, in microseconds.
+async fn ready(client: &Client<Http>, tenant: TenantId, region: RegionCode) -> Result<u32, Box<dyn Error>> {
     let began = Instant::now();
     let new = EnvironmentNew { mode: Mode::Sandbox, region, profile_version: None };
     let operation = client.read(control::environment_create(tenant, &new)).await?;
@@ -185,7 +181,7 @@ async fn ready(
             return Err(format!("{} of {} is {}", ended.kind, ended.subject_id, ended.state).into());
         }
     }
-    Ok(began.elapsed())
+    Ok(u32::try_from(began.elapsed().as_micros()).unwrap_or(u32::MAX))
 }
 
 /// The control plane, and all cells together: the children of this process.
@@ -248,12 +244,6 @@ async fn carry(
 const MIB: f64 = 1024.0 * 1024.0;
 
 impl Seen {
-    fn at(&self, share: f64) -> f64 {
-        let last = self.each.len().saturating_sub(1);
-        let at = ((self.each.len() as f64 * share).ceil() as usize).saturating_sub(1).min(last);
-        self.each.get(at).map_or(0.0, Duration::as_secs_f64) * 1e3
-    }
-
     /// What one tenant takes: of time, in ms; of the memory of all processes, and of the links, in bytes.
     fn each_takes(&self) -> [(&'static str, f64); 3] {
         let tenants = f64::from(self.tenants);
@@ -284,8 +274,8 @@ impl Seen {
         json!({
             "tenants": self.tenants,
             "tenants_per_s": f64::from(self.tenants) / self.whole.as_secs_f64(),
-            "p50_ms": self.at(0.5),
-            "p99_ms": self.at(0.99),
+            "p50_ms": percentile(&self.each, 0.5),
+            "p99_ms": percentile(&self.each, 0.99),
             "control_plane_bytes": plane,
             "cells_bytes": cells,
             "per_tenant": self.each_takes().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
@@ -335,8 +325,8 @@ fn table(seen: &[Seen]) -> String {
         table.add_row([
             one.tenants.to_string(),
             format!("{:.1}", f64::from(one.tenants) / one.whole.as_secs_f64()),
-            format!("{:.0}", one.at(0.5)),
-            format!("{:.0}", one.at(0.99)),
+            format!("{:.0}", percentile(&one.each, 0.5)),
+            format!("{:.0}", percentile(&one.each, 0.99)),
             format!("{plane:.0}"),
             format!("{cells:.0}"),
             format!("{time:.1}"),

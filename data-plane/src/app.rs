@@ -8,8 +8,10 @@ use platform::{
     clock::Offsets,
     ctx::Clock,
     db::{Db, StartError},
+    egress::Egress,
     keys::Keys,
     oauth::{Issuer, IssuerOptions, keys::Rotation},
+    objects::Objects,
     problem::Catalogue,
     random,
     token::Access,
@@ -82,6 +84,7 @@ impl App {
         };
         let issuer = Issuer::start(db.clone(), Arc::clone(&keys), clock.clone(), options).await?;
         let offsets = Offsets::new(db.clone(), clock.clone());
+        let objects = Objects::start(&config.objects, &Egress::new(&config.egress)?, &clock).await?;
         let environments = Environments::of(config)?;
         let converger = Converger {
             db: db.clone(),
@@ -89,6 +92,7 @@ impl App {
             migrations,
             remains: REMAINS,
             issuer: issuer.clone(),
+            objects,
             clock: clock.clone(),
         };
         converger.seed(&config.environments, &router::scopes()).await?;

@@ -18,6 +18,11 @@ const RELOAD_EVERY: Duration = Duration::from_secs(1);
 /// How long an environment whose work was lost, or cannot be done, is left alone.
 const CONVERGE_EVERY: Duration = Duration::from_secs(60);
 
+/// How often what is in the bucket is compared with the environments.
+const COMPARE_EVERY: Duration = Duration::from_secs(3_600);
+/// How many folders of no environment are named; there are none.
+const SHOWN: usize = 20;
+
 /// The tasks; they end when the drain begins.
 pub struct Background(JoinSet<()>);
 
@@ -67,6 +72,21 @@ pub fn start(app: &App, drain: &Drain) -> Background {
         async move {
             if let Err(error) = app.converger.sweep().await {
                 tracing::warn!(%error, "environments could not be looked at; the next look goes on");
+            }
+        }
+    }));
+    let comparing = app.clone();
+    tasks.spawn(every(COMPARE_EVERY, drain.clone(), move || {
+        let app = comparing.clone();
+        async move {
+            match app.converger.orphans(SHOWN).await {
+                Ok(orphans) if orphans.is_empty() => {}
+                Ok(orphans) => {
+                    tracing::warn!(?orphans, "the bucket has folders of no environment of this cell")
+                }
+                Err(error) => {
+                    tracing::warn!(error, "the objects could not be looked at; the next look goes on")
+                }
             }
         }
     }));

@@ -9,6 +9,7 @@ use platform::{
     egress::EgressConfig,
     layers::HttpConfig,
     oauth::{self, ClientSection},
+    objects::ObjectsConfig,
     telemetry::TelemetryConfig,
 };
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct CellConfig {
     pub database: DatabaseConfig,
     /// Its keys.
     pub keys: KeysSection,
+    /// Where its objects are: one bucket per cell.
+    pub objects: ObjectsConfig,
     /// The limits of its tower stack.
     pub http: HttpConfig,
     /// How it stops.
@@ -98,7 +101,7 @@ impl Config for CellConfig {
     const DEFAULTS: &'static str = include_str!("../cell.default.toml");
 
     fn check(&self, faults: &mut Faults) {
-        let Self { cell, environments, link, http, telemetry, egress, .. } = self;
+        let Self { cell, environments, link, objects, http, telemetry, egress, .. } = self;
         let named = (1..=63).contains(&cell.name.len())
             && cell
                 .name
@@ -147,6 +150,7 @@ impl Config for CellConfig {
                 "be empty in a cell with a [link]: the control plane says which environments it has",
             );
         }
+        objects.check("objects", faults);
         http.check("http", faults);
         telemetry.check("telemetry", faults);
         egress.check("egress", faults);

@@ -49,6 +49,9 @@ pub enum CellError {
     /// The database is not there, older, newer or not durable enough.
     #[error(transparent)]
     Database(#[from] StartError),
+    /// There is no object store, or it does not do what the configuration promises.
+    #[error(transparent)]
+    Objects(#[from] platform::objects::StartError),
     /// The environments of the configuration cannot be served.
     #[error(transparent)]
     Environments(#[from] environments::SeedError),

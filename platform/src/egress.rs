@@ -204,6 +204,15 @@ impl Egress {
         Ok(request.send().await?)
     }
 
+    /// Sends a request that another library has put together, if its host is allowed.
+    ///
+    /// # Errors
+    /// As [`Egress::request`] and [`Egress::send`].
+    pub async fn execute(&self, request: reqwest::Request) -> Result<Response, EgressError> {
+        self.allowed(request.url().as_str())?;
+        Ok(self.client.execute(request).await?)
+    }
+
     fn allowed(&self, url: &str) -> Result<Url, EgressError> {
         let not_a_url = || EgressError::Url(url.to_owned());
         let parsed = Url::parse(url).map_err(|_| not_a_url())?;

@@ -16,6 +16,7 @@ pub mod keys;
 pub mod layers;
 pub mod migrations;
 pub mod oauth;
+pub mod objects;
 pub mod openapi;
 pub mod page;
 pub mod pki;

@@ -15,6 +15,7 @@
 
 pub mod http;
 mod model;
+mod objects;
 mod store;
 mod system;
 mod work;

@@ -121,10 +121,14 @@ pub enum Step {
     Profile,
     /// Its clients are those that are wanted, and no others.
     Clients,
+    /// Its objects have a place of their own, which says whose it is.
+    Objects,
     /// The schema is this build's, the ledger would post, and a client would be let in.
     Verify,
     /// Nothing is left that somebody may need.
     Clear,
+    /// Its objects are gone.
+    RemoveObjects,
 }
 
 impl Step {
@@ -138,12 +142,16 @@ impl Step {
             Self::Clock => "clock",
             Self::Profile => "profile",
             Self::Clients => "clients",
+            Self::Objects => "objects",
             Self::Verify => "verify",
             Self::Clear => "clear",
+            Self::RemoveObjects => "remove_objects",
         }
     }
 }
 
+/// Whether its objects have a place.
+pub const OBJECTS_READY: &str = "ObjectsReady";
 /// What was looked at last before an environment is ready.
 pub const SCHEMA_CURRENT: &str = "SchemaCurrent";
 /// Whether the ledger would post in it.
@@ -179,9 +187,15 @@ impl Record {
     /// What is to be done for what is wanted, in order.
     pub const fn steps(&self) -> &'static [Step] {
         match self.wanted {
-            Desired::Present => {
-                &[Step::Withdraw, Step::Fit, Step::Clock, Step::Profile, Step::Clients, Step::Verify]
-            }
+            Desired::Present => &[
+                Step::Withdraw,
+                Step::Fit,
+                Step::Clock,
+                Step::Profile,
+                Step::Clients,
+                Step::Objects,
+                Step::Verify,
+            ],
             Desired::Suspended => &[
                 Step::Suspend,
                 Step::Withdraw,
@@ -189,9 +203,10 @@ impl Record {
                 Step::Clock,
                 Step::Profile,
                 Step::Clients,
+                Step::Objects,
                 Step::Verify,
             ],
-            Desired::Removed => &[Step::Close, Step::Clients, Step::Clear],
+            Desired::Removed => &[Step::Close, Step::Clients, Step::Clear, Step::RemoveObjects],
             Desired::Unknown => &[Step::Withdraw, Step::Fit],
         }
     }
@@ -211,7 +226,9 @@ impl Record {
         let arrived = self.phase == self.goal() && self.applied_generation == self.generation;
         arrived
             && (self.phase == Phase::Removed
-                || (self.schema == schema && self.profile_version == profile.version))
+                || (self.schema == schema
+                    && self.profile_version == profile.version
+                    && (self.wanted == Desired::Unknown || self.holds(OBJECTS_READY))))
     }
 
     /// The row with everything in place: what stood in the way does not any more.
@@ -239,13 +256,16 @@ impl Record {
 
     /// Whether it was verified since something else was wanted.
     pub fn is_verified(&self, schema: &str) -> bool {
-        let holds =
-            |name: &str| self.conditions.iter().any(|one| one.r#type == name && one.status == Status::True);
         self.step.as_deref() == Some(Step::Verify.as_str())
             && self.schema == schema
-            && holds(SCHEMA_CURRENT)
-            && holds(LEDGER_POSTS)
-            && holds(TOKENS_ISSUED)
+            && self.holds(SCHEMA_CURRENT)
+            && self.holds(LEDGER_POSTS)
+            && self.holds(TOKENS_ISSUED)
+    }
+
+    /// Whether a condition was seen, and held.
+    fn holds(&self, name: &str) -> bool {
+        self.conditions.iter().any(|one| one.r#type == name && one.status == Status::True)
     }
 
     /// The clients that are wanted; nothing, where the cell's configuration says it.

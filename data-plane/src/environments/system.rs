@@ -224,6 +224,11 @@ pub(super) async fn get(db: &Db, id: EnvironmentId) -> Result<Option<Record>, Db
     Ok(record)
 }
 
+/// Whether an environment may have objects: it is here, and was not removed.
+pub(super) async fn has_objects(db: &Db, id: EnvironmentId) -> Result<bool, DbErr> {
+    Ok(get(db, id).await?.is_some_and(|record| record.phase != Phase::Removed))
+}
+
 /// Writes what an environment has become, if nobody changed it since it was read.
 pub(super) async fn write(db: &Db, before: &Record, after: &Record) -> Result<bool, DbErr> {
     if before == after {

@@ -7,11 +7,12 @@ use platform::{
     ctx::{Clock, Scope},
     db::{self, Db, Migrations, StartError},
     oauth::{Issuer, ProbeError, RegistrationError, StoreError, is_known},
+    objects::Objects,
     work::{Done, Retry, Runner, Store, WorkItem},
 };
 use sea_orm::DbErr;
 use tenants::{
-    environment::{Condition, Mode, Phase, Status},
+    environment::{Condition, Desired, Mode, Phase, Status},
     id::EnvironmentId,
 };
 
@@ -43,6 +44,8 @@ pub struct Converger {
     pub remains: &'static [Remains],
     /// What issues tokens to their clients.
     pub issuer: Issuer,
+    /// Where their objects are.
+    pub objects: Objects,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -108,7 +111,7 @@ pub enum Outcome {
 }
 
 /// What a look at one step came to.
-enum Look {
+pub(super) enum Look {
     /// It was done before.
     There,
     /// Something else is wanted by now.
@@ -160,6 +163,7 @@ impl Converger {
         for &step in record.steps() {
             match self.look(step, &record).await? {
                 Look::There => {}
+                Look::Made(after) if step == Step::Objects => return self.write_place(&record, &after).await,
                 Look::Past => return Ok(Outcome::More),
                 Look::Made(after) => return self.write(&record, &after, Outcome::More).await,
                 Look::Wait(after) => return self.write(&record, &after, Outcome::Wait).await,
@@ -167,6 +171,17 @@ impl Converger {
             }
         }
         self.write(&record, &record.arrived(self.clock.now()), Outcome::Settled).await
+    }
+
+    /// Writes that its objects have a place; who was too slow to be allowed to may have made it after its removal.
+    async fn write_place(&self, before: &Record, after: &Record) -> Result<Outcome, Error> {
+        let outcome = self.write(before, after, Outcome::More).await?;
+        if let Some(record) = system::get(&self.db, before.id).await?
+            && record.wanted == Desired::Removed
+        {
+            self.remove_objects(&record).await;
+        }
+        Ok(outcome)
     }
 
     /// Writes, and shows it to requests; looks again if somebody else has written.
@@ -185,8 +200,10 @@ impl Converger {
             Step::Clock => self.clock(record).await,
             Step::Profile => Ok(self.profile(record)),
             Step::Withdraw | Step::Clients => self.clients(step, record).await,
+            Step::Objects => Ok(self.place(record).await),
             Step::Verify => self.verify(record).await,
             Step::Clear => self.clear(record).await,
+            Step::RemoveObjects => Ok(self.remove_objects(record).await),
         }
     }
 
@@ -311,7 +328,7 @@ impl Converger {
         (self.migrations)().last().map(|newest| newest.name().to_owned()).unwrap_or_default()
     }
 
-    fn seen(&self, name: &str, status: Status, reason: &str, detail: Option<String>) -> Condition {
+    pub(super) fn seen(&self, name: &str, status: Status, reason: &str, detail: Option<String>) -> Condition {
         condition(name, status, reason, detail, self.clock.now())
     }
 

@@ -14,7 +14,7 @@ use platform::{
     drain::Drain,
     oauth::Credential,
     telemetry::{self, Readiness},
-    testing::{TestDb, http::Api, oauth::token_as},
+    testing::{TestDb, http::Api, oauth::token_as, objects::TestStore},
 };
 use tempfile::TempDir;
 use tenants::{
@@ -36,6 +36,8 @@ pub struct Cell {
     pub token: String,
     /// Of the client that its configuration names.
     pub credential: Credential,
+    /// Its object store.
+    pub store: TestStore,
     kept: (TestDb, TempDir),
 }
 
@@ -71,6 +73,7 @@ impl Cell {
         let file = self.kept.1.path().join("cell.toml");
         let mut config: CellConfig = config::load(Some(&file), []).unwrap();
         config.database = self.kept.0.config().clone();
+        config.objects = self.store.config();
         App::start(&config, Clock::system()).await.unwrap()
     }
 
@@ -94,18 +97,22 @@ impl Cell {
             .collect();
         let text = format!(
             "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n[database]\nurl = \"\"\n[keys]\n\
-             sealing_file = \"{}\"\n{environments}{client}",
+             sealing_file = \"{}\"\n[objects]\nfolder = \"none\"\n\
+             [egress]\nallow = [\"127.0.0.1:*\"]\n{environments}{client}",
             at("sealing.key"),
         );
         std::fs::write(&file, text).unwrap();
         let mut config: CellConfig = config::load(Some(&file), []).unwrap();
         config.database = db.config().clone();
+        let store = TestStore::start().await;
+        config.objects = store.config();
         let app = App::start(&config, Clock::system()).await.unwrap();
         let readiness = Readiness::new(Drain::new());
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
         let document = document().unwrap();
         let api = Api::new(router, &document);
-        let mut cell = Self { app, api, document, token: String::new(), credential, kept: (db, folder) };
+        let mut cell =
+            Self { app, api, document, token: String::new(), credential, store, kept: (db, folder) };
         cell.token = cell.token_of(1).await;
         cell
     }

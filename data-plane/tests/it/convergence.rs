@@ -24,7 +24,7 @@ use crate::{
     cell::{Cell, environment},
 };
 
-fn intent(number: u128) -> EnvironmentIntent {
+pub fn intent(number: u128) -> EnvironmentIntent {
     EnvironmentIntent {
         id: environment(number),
         organization: OrganizationId::from_uuid(Uuid::from_u128(100)),
@@ -41,12 +41,12 @@ fn intent(number: u128) -> EnvironmentIntent {
     }
 }
 
-fn phased(number: u128, phase: Desired) -> EnvironmentIntent {
+pub fn phased(number: u128, phase: Desired) -> EnvironmentIntent {
     EnvironmentIntent { phase, ..intent(number) }
 }
 
 impl Cell {
-    async fn want(&self, intent: &EnvironmentIntent, generation: u64) -> Wanted {
+    pub async fn want(&self, intent: &EnvironmentIntent, generation: u64) -> Wanted {
         let App { db, environments, clock, .. } = &self.app;
         let tx = db.begin_system().await.unwrap();
         let wanted = want_in_tx(&tx, environments, intent, generation, clock.now()).await.unwrap();
@@ -55,28 +55,28 @@ impl Cell {
     }
 
     /// Carries out all work that is due.
-    async fn works(&self) {
+    pub async fn works(&self) {
         while self.app.work.tick(self.app.clock.now()).await.unwrap().taken > 0 {}
     }
 
-    async fn converges(&self, intent: &EnvironmentIntent, generation: u64) -> EnvironmentObserved {
+    pub async fn converges(&self, intent: &EnvironmentIntent, generation: u64) -> EnvironmentObserved {
         assert_eq!(self.want(intent, generation).await, Wanted::Stored);
         self.works().await;
         self.seen(intent.id).await
     }
 
-    async fn seen(&self, id: EnvironmentId) -> EnvironmentObserved {
+    pub async fn seen(&self, id: EnvironmentId) -> EnvironmentObserved {
         let all = observed_all(&self.app.db, None, 100).await.unwrap();
         all.into_iter().map(|(_, seen)| seen).find(|seen| seen.id == id).unwrap()
     }
 
-    async fn refusal_of(&self, number: u128) -> Option<String> {
+    pub async fn refusal_of(&self, number: u128) -> Option<String> {
         let answer = self.get("/v1/environment").token(&self.token_of(number).await).send().await;
         if answer.status == 200 { None } else { answer.code() }
     }
 }
 
-fn holds(seen: &EnvironmentObserved, name: &str) -> Option<(Status, String)> {
+pub fn holds(seen: &EnvironmentObserved, name: &str) -> Option<(Status, String)> {
     let found = seen.conditions.iter().find(|one| one.r#type == name)?;
     Some((found.status, found.reason.clone()))
 }

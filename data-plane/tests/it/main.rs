@@ -11,6 +11,7 @@ mod document;
 mod environments;
 mod kills;
 mod money;
+mod objects;
 mod parties;
 mod payments;
 mod statements;

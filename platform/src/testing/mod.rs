@@ -6,6 +6,7 @@
 
 pub mod http;
 pub mod oauth;
+pub mod objects;
 mod shared;
 
 use std::hash::{DefaultHasher, Hash, Hasher};

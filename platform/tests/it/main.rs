@@ -7,6 +7,7 @@ mod db;
 mod http;
 mod idempotency;
 mod oauth;
+mod objects;
 mod pki;
 mod process;
 mod sealed;

@@ -165,6 +165,7 @@ impl World {
         writeln!(text, "keys = [{{ kid = \"{kid}\", x = \"{x}\", y = \"{y}\" }}]")?;
         writeln!(text, "[database]\nurl = \"{}\"", self.cluster.url(Some(Role::App), DATABASES[0]))?;
         writeln!(text, "[keys]\nsealing_file = {:?}", self.folder.path().join("sealing.key"))?;
+        writeln!(text, "[objects]\nfolder = {:?}", self.folder.path().join(format!("{name}.objects")))?;
         writeln!(text, "[telemetry]\nfilter = \"warn\"")?;
         fs::write(&file, text)?;
         let log = fs::File::create(self.folder.path().join(format!("{name}.log")))?;

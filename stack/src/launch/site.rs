@@ -271,6 +271,9 @@ url = "sqlite://cell.db"
 [keys]
 sealing_file = "sealing.key"
 
+[objects]
+folder = "objects"
+
 [drain]
 limit_ms = 5000
 "#,

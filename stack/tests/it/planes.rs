@@ -28,7 +28,7 @@ use platform::{
     drain::{Drain, DrainConfig},
     pki,
     telemetry::{self, Readiness},
-    testing::{TestDb, http::Api, oauth::TestClient},
+    testing::{TestDb, http::Api, oauth::TestClient, objects::TestStore},
     tls::{self, TlsServer},
     upkeep::every,
 };
@@ -387,6 +387,8 @@ impl Home {
 pub struct CellHome {
     pub config: CellConfig,
     folder: TempDir,
+    /// All processes of the cell share it.
+    _store: TestStore,
     _db: Option<TestDb>,
 }
 
@@ -411,7 +413,7 @@ impl CellHome {
         let text = format!(
             "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\npublic_url = \"https://mx-1.example.com\"\n[link]\njoin_token_file = \"{}\"\n\
              region = \"mx-1\"\n[database]\nurl = \"sqlite://{}\"\n\
-             [keys]\nsealing_file = \"{}\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
+             [keys]\nsealing_file = \"{}\"\n[objects]\nfolder = \"none\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
             at("join.token"),
             at("cell.db"),
             at("sealing.key"),
@@ -422,7 +424,9 @@ impl CellHome {
         if let Some(db) = &db {
             config.database = db.config().clone();
         }
-        let home = Self { config, folder, _db: db };
+        let store = TestStore::start().await;
+        config.objects = store.config();
+        let home = Self { config, folder, _store: store, _db: db };
         home.put_token(token);
         home
     }

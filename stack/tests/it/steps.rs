@@ -200,6 +200,14 @@ impl Walk {
         same("work of the control plane", &plane(work, 4).await, &[]);
         same("work of the cell", &cell(work, 4).await, &[]);
 
+        let folders = self.site.objects().into_iter().map(|name| {
+            let id = name.parse::<EnvironmentId>();
+            vec![id.map_or(name, |id| hex(id.uuid()))]
+        });
+        let mut folders: Vec<Vec<String>> = folders.collect();
+        folders.sort();
+        same("folders of objects", &folders, &live);
+
         // Whatever has to do with an environment says so in one of these columns.
         let scoped = "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c \
                       WHERE m.type = 'table' AND c.name IN ('environment_id', 'scope_id') AND m.name <> 'work'";

@@ -154,6 +154,13 @@ impl Site {
         }
     }
 
+    /// The folders in the cell's bucket.
+    pub fn objects(&self) -> Vec<String> {
+        let bucket = self.cell_home.join("objects").join("store").join("objects");
+        let folders = fs::read_dir(bucket).into_iter().flatten();
+        folders.map(|one| one.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
     /// What a query finds, column by column as texts.
     pub async fn rows(&self, who: Who, sql: &str, columns: usize) -> Vec<Vec<String>> {
         query(&self.database(who), sql, columns).await

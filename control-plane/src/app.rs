@@ -39,6 +39,8 @@ pub struct App {
     pub access: Access,
     /// What issues their tokens.
     pub issuer: Issuer,
+    /// What the plane's own secrets are sealed with.
+    pub keys: Arc<Keys>,
     /// What join tokens say.
     pub join: JoinSite,
     /// What the routes of links share.
@@ -70,10 +72,10 @@ impl App {
         let db = Db::connect(&config.database).await.map_err(StartError::from)?;
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
-        let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
+        let keys = Arc::new(Keys::start(db.clone(), PLATFORM.shard + 1, &config.keys, clock.now()).await?);
         let url = config.control_plane.public_url.clone();
         let options = IssuerOptions { url, secrets: false, rotation: Rotation::USUAL };
-        let issuer = Issuer::start(db.clone(), keys, clock.clone(), options).await?;
+        let issuer = Issuer::start(db.clone(), keys.home(), clock.clone(), options).await?;
         operators(&issuer, &config.operators).await?;
         let access = Access::new(issuer.clone(), clock.clone());
         let pki = &config.pki;
@@ -93,7 +95,7 @@ impl App {
         let links = links::http::Site { ca, lineage, waiters, drain, worker };
         let streams = Streams::default();
         let registrar = Registrar { issuer: issuer.clone(), waker: Arc::clone(&waker) };
-        Ok(Self { db, access, issuer, join, links, catalogue, clock, work, waker, streams, registrar })
+        Ok(Self { db, access, issuer, keys, join, links, catalogue, clock, work, waker, streams, registrar })
     }
 }
 

@@ -71,5 +71,10 @@ pub fn start(app: &App, tls: TlsServer, names: Vec<String>, drain: &Drain) -> Ba
             std::future::ready(())
         }
     }));
+    let wrapping = app.clone();
+    tasks.spawn(every(FORGET_EVERY, drain.clone(), move || {
+        let app = wrapping.clone();
+        async move { upkeep::rewrap(&app.keys).await }
+    }));
     Background(tasks)
 }

@@ -7,6 +7,7 @@ use platform::{
     db::DatabaseConfig,
     drain::DrainConfig,
     egress::EgressConfig,
+    keys::KeysConfig,
     layers::HttpConfig,
     oauth::{self, ClientSection},
     telemetry::TelemetryConfig,
@@ -22,7 +23,7 @@ pub struct ControlPlaneConfig {
     /// Where its rows are.
     pub database: DatabaseConfig,
     /// Its keys.
-    pub keys: KeysSection,
+    pub keys: KeysConfig,
     /// Who may do everything that operators may: the first clients, before there is anybody to register others.
     pub operators: Vec<ClientSection>,
     /// The authority of the cell link.
@@ -72,15 +73,6 @@ pub struct PkiSection {
     pub issuing_certificate_file: PathBuf,
     /// The file of the issuing certificate's key, PEM.
     pub issuing_key_file: PathBuf,
-}
-
-/// The `[keys]` table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeysSection {
-    /// The file of the development key that seals the keys which sign tokens, and what is known of clients: 64 hexadecimal
-    /// digits; made if it is not there.
-    pub sealing_file: PathBuf,
 }
 
 impl Config for ControlPlaneConfig {

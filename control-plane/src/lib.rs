@@ -64,6 +64,9 @@ pub enum ControlPlaneError {
     /// The database is not there, older, newer or not durable enough.
     #[error(transparent)]
     Database(#[from] StartError),
+    /// The root key is missing, or another one than that of the database.
+    #[error(transparent)]
+    Keys(#[from] platform::keys::StartError),
     /// Tokens cannot be issued.
     #[error(transparent)]
     Issuer(#[from] platform::oauth::IssuerError),
@@ -88,7 +91,7 @@ pub enum ControlPlaneError {
     /// The listener of the link cannot be set up.
     #[error("the listener of the cell link: {0}")]
     Tls(#[from] TlsError),
-    /// A key file that cannot be read or holds no key, signals, or requests that were cut off at the drain's limit.
+    /// Signals, or requests that were cut off at the drain's limit.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

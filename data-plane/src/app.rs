@@ -76,13 +76,14 @@ impl App {
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
         let ledger = Ledger::start(&db, config.cell.shards, &clock).await.map_err(StartError::from)?;
-        let keys = Arc::new(Keys::development_file(&config.keys.sealing_file)?);
+        let keys = Keys::start(db.clone(), config.cell.shards, &config.keys, clock.now()).await?;
+        let keys = Arc::new(keys);
         let options = IssuerOptions {
             url: config.cell.public_url.clone(),
             secrets: config.cell.mode == Mode::Sandbox,
             rotation: Rotation::USUAL,
         };
-        let issuer = Issuer::start(db.clone(), Arc::clone(&keys), clock.clone(), options).await?;
+        let issuer = Issuer::start(db.clone(), keys.home(), clock.clone(), options).await?;
         let offsets = Offsets::new(db.clone(), clock.clone());
         let objects = Objects::start(&config.objects, &Egress::new(&config.egress)?, &clock).await?;
         let environments = Environments::of(config)?;
@@ -93,6 +94,7 @@ impl App {
             remains: REMAINS,
             issuer: issuer.clone(),
             objects,
+            keys: Arc::clone(&keys),
             clock: clock.clone(),
         };
         converger.seed(&config.environments, &router::scopes()).await?;
@@ -125,7 +127,7 @@ impl App {
     /// The link to the control plane, if the cell is configured to have one; somebody has to run it.
     #[must_use]
     pub fn link(&self, config: &CellConfig, pace: Pace) -> Option<Link> {
-        let rows = (self.db.clone(), Arc::clone(&self.keys));
+        let rows = (self.db.clone(), self.keys.home());
         Link::of(config, rows, self.environments.clone(), (self.clock.clone(), Arc::clone(&self.waker)), pace)
     }
 }

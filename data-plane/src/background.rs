@@ -95,6 +95,11 @@ pub fn start(app: &App, drain: &Drain) -> Background {
         let app = issuing.clone();
         async move { app.issuer.keep_up().await }
     }));
+    let wrapping = app.clone();
+    tasks.spawn(every(FORGET_EVERY, drain.clone(), move || {
+        let app = wrapping.clone();
+        async move { upkeep::rewrap(&app.keys).await }
+    }));
     Background(tasks)
 }
 

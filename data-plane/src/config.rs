@@ -7,6 +7,7 @@ use platform::{
     db::DatabaseConfig,
     drain::DrainConfig,
     egress::EgressConfig,
+    keys::KeysConfig,
     layers::HttpConfig,
     oauth::{self, ClientSection},
     objects::ObjectsConfig,
@@ -31,7 +32,7 @@ pub struct CellConfig {
     /// Where its rows are.
     pub database: DatabaseConfig,
     /// Its keys.
-    pub keys: KeysSection,
+    pub keys: KeysConfig,
     /// Where its objects are: one bucket per cell.
     pub objects: ObjectsConfig,
     /// The limits of its tower stack.
@@ -83,15 +84,6 @@ pub struct LinkSection {
     pub join_token_file: PathBuf,
     /// Where the cell stands.
     pub region: RegionCode,
-}
-
-/// The `[keys]` table.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct KeysSection {
-    /// The file of the development key that seals personal data, and the keys which sign tokens: 64 hexadecimal digits;
-    /// made if it is not there.
-    pub sealing_file: PathBuf,
 }
 
 /// The most shards of a cell.

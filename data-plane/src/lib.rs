@@ -55,6 +55,9 @@ pub enum CellError {
     /// The environments of the configuration cannot be served.
     #[error(transparent)]
     Environments(#[from] environments::SeedError),
+    /// The root key is missing, or another one than that of the database.
+    #[error(transparent)]
+    Keys(#[from] platform::keys::StartError),
     /// Tokens cannot be issued.
     #[error(transparent)]
     Issuer(#[from] platform::oauth::IssuerError),
@@ -76,7 +79,7 @@ pub enum CellError {
     /// The cell could not enrol.
     #[error(transparent)]
     Link(#[from] link::Error),
-    /// A key file that cannot be read or holds no key, signals, or requests that were cut off at the drain's limit.
+    /// Signals, or requests that were cut off at the drain's limit.
     #[error(transparent)]
     Io(#[from] io::Error),
 }

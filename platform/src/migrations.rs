@@ -9,5 +9,6 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
         Box::new(crate::idempotency::MIGRATION),
         Box::new(crate::work::MIGRATION),
         Box::new(crate::oauth::MIGRATION),
+        Box::new(crate::keys::MIGRATION),
     ]
 }

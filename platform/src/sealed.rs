@@ -1,6 +1,6 @@
 //! Columns whose content the database cannot read: [`Sealed`] and [`BlindIndex`].
 //!
-//! Nothing here encrypts or decrypts; that takes [`crate::keys::Keys`] explicitly, so that reading a row is never
+//! Nothing here encrypts or decrypts; that takes [`crate::keys::DataKey`] explicitly, so that reading a row is never
 //! reading a person.
 
 use std::fmt;
@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use sea_orm::sea_query::{ArrayType, ColumnType, Nullable, ValueType, ValueTypeErr};
 use sea_orm::{ActiveValue, ColIdx, DbErr, IntoActiveValue, QueryResult, TryGetError, TryGetable, Value};
 
-/// A column that holds a `T` as ciphertext; made by `Keys::seal`, read by `Keys::open`.
+/// A column that holds a `T` as ciphertext; made by `DataKey::seal`, read by `DataKey::open`.
 ///
 /// Two sealings of one value differ; equality is equality of bytes.
 pub struct Sealed<T> {
@@ -49,7 +49,7 @@ impl<T> fmt::Debug for Sealed<T> {
 }
 
 /// A column that finds equal values without revealing them: a keyed hash of the normalised text, made by
-/// `Keys::blind`. It answers "is this the same?" and nothing else; it leaks which rows are equal.
+/// `DataKey::blind`. It answers "is this the same?" and nothing else; it leaks which rows are equal.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct BlindIndex(Vec<u8>);
 

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::db::Db;
 use crate::drain::Drain;
+use crate::keys::Keys;
 use crate::work;
 
 /// Keys are kept for days: looking once an hour is enough.
@@ -60,5 +61,13 @@ pub async fn forget(db: &Db, shards: impl IntoIterator<Item = i32>, now: DateTim
         if let Err(error) = work::forget_finished(db, shard, before).await {
             tracing::warn!(%error, shard, "finished work could not be forgotten");
         }
+    }
+}
+
+/// Wraps by the current root key what another one wraps. The gauge `keys_of_other_roots` shows how many are left.
+pub async fn rewrap(keys: &Keys) {
+    match keys.rewrap().await {
+        Ok(left) => metrics::gauge!("keys_of_other_roots").set(left as f64),
+        Err(error) => tracing::warn!(%error, "data keys could not be wrapped anew; the next run goes on"),
     }
 }

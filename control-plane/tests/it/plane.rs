@@ -81,9 +81,9 @@ impl Plane {
         let at = |name: &str| folder.path().join(name).display().to_string();
         pki::init(folder.path(), clock.now()).unwrap();
         let text = format!(
-            "[database]\nurl = \"\"\n[keys]\nsealing_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+            "[database]\nurl = \"\"\n[keys]\nroot_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
              issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
-            at("sealing.key"),
+            at("root.key"),
             at("root/root.pem"),
             at("issuing/issuing.pem"),
             at("issuing/issuing.key"),

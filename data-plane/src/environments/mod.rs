@@ -16,6 +16,7 @@
 pub mod http;
 mod model;
 mod objects;
+mod sealing;
 mod store;
 mod system;
 mod work;

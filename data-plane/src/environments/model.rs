@@ -115,6 +115,8 @@ pub enum Step {
     Withdraw,
     /// It fits into this cell.
     Fit,
+    /// It has a data key, which opens.
+    Keys,
     /// A sandbox's clock is ahead by what is wanted.
     Clock,
     /// The profile's version is one that this build has.
@@ -129,6 +131,8 @@ pub enum Step {
     Clear,
     /// Its objects are gone.
     RemoveObjects,
+    /// Its data key is destroyed.
+    Erase,
 }
 
 impl Step {
@@ -139,6 +143,7 @@ impl Step {
             Self::Close => "close",
             Self::Withdraw => "withdraw",
             Self::Fit => "fit",
+            Self::Keys => "keys",
             Self::Clock => "clock",
             Self::Profile => "profile",
             Self::Clients => "clients",
@@ -146,12 +151,17 @@ impl Step {
             Self::Verify => "verify",
             Self::Clear => "clear",
             Self::RemoveObjects => "remove_objects",
+            Self::Erase => "erase",
         }
     }
 }
 
 /// Whether its objects have a place.
 pub const OBJECTS_READY: &str = "ObjectsReady";
+/// Whether there is a data key.
+pub const KEYS_MADE: &str = "KeysMade";
+/// Whether the data key is destroyed.
+pub const KEYS_ERASED: &str = "KeysErased";
 /// What was looked at last before an environment is ready.
 pub const SCHEMA_CURRENT: &str = "SchemaCurrent";
 /// Whether the ledger would post in it.
@@ -190,6 +200,7 @@ impl Record {
             Desired::Present => &[
                 Step::Withdraw,
                 Step::Fit,
+                Step::Keys,
                 Step::Clock,
                 Step::Profile,
                 Step::Clients,
@@ -200,13 +211,14 @@ impl Record {
                 Step::Suspend,
                 Step::Withdraw,
                 Step::Fit,
+                Step::Keys,
                 Step::Clock,
                 Step::Profile,
                 Step::Clients,
                 Step::Objects,
                 Step::Verify,
             ],
-            Desired::Removed => &[Step::Close, Step::Clients, Step::Clear, Step::RemoveObjects],
+            Desired::Removed => &[Step::Close, Step::Clients, Step::Clear, Step::RemoveObjects, Step::Erase],
             Desired::Unknown => &[Step::Withdraw, Step::Fit],
         }
     }

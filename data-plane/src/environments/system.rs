@@ -5,6 +5,7 @@ use platform::{
     ctx::Scope,
     db::{self, Db, Tx},
     hash::sha256,
+    keys::{Keys, LoadError},
     oauth::{Issuer, RegistrationError},
     work,
 };
@@ -274,6 +275,47 @@ pub(super) async fn ensure_clients(
     .await?;
     issuer.refresh().await?;
     Ok(changed)
+}
+
+/// Makes the data key of an environment; nothing if something else is wanted of it by now.
+pub(super) async fn ensure_key(
+    db: &Db,
+    keys: &Keys,
+    record: &Record,
+    now: DateTime<Utc>,
+) -> Result<Option<bool>, LoadError> {
+    let scope = Scope::new(record.shard, record.id.uuid());
+    db::retry(|| async {
+        let tx = db.begin_system().await?;
+        // Whoever destroys a key writes that it is to be removed before.
+        if store::hold(&tx, record.id).await? != Some(record.observed_version) {
+            return Ok(None);
+        }
+        let made = keys.ensure_in_tx(&tx, scope, now).await?;
+        tx.commit().await?;
+        Ok(Some(made))
+    })
+    .await
+}
+
+/// Destroys the data key of an environment; whether there was one, and nothing if something else is wanted of it by now.
+pub(super) async fn destroy_key(db: &Db, keys: &Keys, record: &Record) -> Result<Option<bool>, DbErr> {
+    let scope = Scope::new(record.shard, record.id.uuid());
+    keys.hide(scope).await;
+    let done = db::retry(|| async {
+        let tx = db.begin_system().await?;
+        if store::hold(&tx, record.id).await? != Some(record.observed_version) {
+            return Ok(None);
+        }
+        let destroyed = keys.destroy_in_tx(&tx, scope).await?;
+        tx.commit().await?;
+        Ok(Some(destroyed))
+    })
+    .await;
+    if !matches!(done, Ok(Some(_))) {
+        keys.show(scope);
+    }
+    done
 }
 
 /// Makes the row of an environment that the cell's configuration names, or wants it present again; the row as it is then.

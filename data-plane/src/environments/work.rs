@@ -1,11 +1,14 @@
 //! Makes each environment what is wanted of it, one step at a time.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 use ledger::system::{CanaryError, canary};
 use platform::{
     clock::{self, ClockError},
     ctx::{Clock, Scope},
     db::{self, Db, Migrations, StartError},
+    keys::Keys,
     oauth::{Issuer, ProbeError, RegistrationError, StoreError, is_known},
     objects::Objects,
     work::{Done, Retry, Runner, Store, WorkItem},
@@ -46,6 +49,8 @@ pub struct Converger {
     pub issuer: Issuer,
     /// Where their objects are.
     pub objects: Objects,
+    /// What seals personal data.
+    pub keys: Arc<Keys>,
     /// The wall clock.
     pub clock: Clock,
 }
@@ -197,6 +202,7 @@ impl Converger {
             Step::Suspend => Ok(access(record, step, Access::Suspended)),
             Step::Close => Ok(access(record, step, Access::Closed)),
             Step::Fit => Ok(self.fit(record)),
+            Step::Keys => self.keys(record).await,
             Step::Clock => self.clock(record).await,
             Step::Profile => Ok(self.profile(record)),
             Step::Withdraw | Step::Clients => self.clients(step, record).await,
@@ -204,6 +210,7 @@ impl Converger {
             Step::Verify => self.verify(record).await,
             Step::Clear => self.clear(record).await,
             Step::RemoveObjects => Ok(self.remove_objects(record).await),
+            Step::Erase => self.erase(record).await,
         }
     }
 
@@ -404,7 +411,7 @@ fn access(record: &Record, step: Step, access: Access) -> Look {
 }
 
 /// The row of an environment that cannot be what is wanted.
-fn failed(record: &Record, step: Step, seen: Condition) -> Record {
+pub(super) fn failed(record: &Record, step: Step, seen: Condition) -> Record {
     Record { phase: Phase::Failed, ..record.after(step, [seen]) }
 }
 

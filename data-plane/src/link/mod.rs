@@ -28,7 +28,7 @@ use platform::{
     db::Db,
     egress::{EgressConfig, EgressError},
     join::{InvalidJoin, Join},
-    keys::{KeyError, Keys},
+    keys::{DataKey, KeyError},
     pki::{self, Identity, PkiError},
     random,
 };
@@ -111,7 +111,7 @@ pub struct Link(Arc<Inner>);
 struct Inner {
     rows: Rows,
     db: Db,
-    keys: Arc<Keys>,
+    key: Arc<DataKey>,
     environments: Environments,
     clock: Clock,
     section: LinkSection,
@@ -142,7 +142,7 @@ impl Link {
     #[must_use]
     pub fn of(
         config: &CellConfig,
-        (db, keys): (Db, Arc<Keys>),
+        (db, key): (Db, Arc<DataKey>),
         environments: Environments,
         (clock, worker): (Clock, Arc<Notify>),
         pace: Pace,
@@ -155,7 +155,7 @@ impl Link {
         Some(Self(Arc::new(Inner {
             rows,
             db,
-            keys,
+            key,
             environments,
             clock,
             section,
@@ -190,7 +190,7 @@ impl Link {
     /// # Errors
     /// The database's, or the identity cannot be opened.
     pub async fn not_after(&self) -> Result<Option<chrono::DateTime<chrono::Utc>>, Error> {
-        let current = self.0.rows.current(&self.0.keys).await?;
+        let current = self.0.rows.current(&self.0.key).await?;
         Ok(current.map(|(current, _)| current.not_after))
     }
 
@@ -245,7 +245,7 @@ impl Link {
     }
 
     async fn session(&self, state: &State) -> Result<Option<Arc<Session>>, Error> {
-        let current = self.0.rows.current(&self.0.keys).await?;
+        let current = self.0.rows.current(&self.0.key).await?;
         let (Some((current, identity)), Some(url)) = (current, &state.url) else { return Ok(None) };
         Ok(Some(Arc::new(self.connect(url, current, &identity)?)))
     }
@@ -256,8 +256,8 @@ impl Link {
     }
 
     async fn enrol_with(&self, join: &Join) -> Result<Arc<Session>, Error> {
-        let Inner { rows, keys, clock, section, public_url, .. } = &*self.0;
-        let (state, pending, key_pem) = rows.pending(keys, join.cell, Some(join.id)).await?;
+        let Inner { rows, key, clock, section, public_url, .. } = &*self.0;
+        let (state, pending, key_pem) = rows.pending(key, join.cell, Some(join.id)).await?;
         let stranger = Wire::new(&self.0.egress, &join.url, &join.root, None)?;
         let asked = Enrol {
             token: join.text(),
@@ -305,12 +305,12 @@ impl Link {
 
     /// The next certificate, for a key of its own.
     async fn renew(&self, session: &Session) -> Result<Arc<Session>, Error> {
-        let Inner { rows, keys, clock, .. } = &*self.0;
+        let Inner { rows, key, clock, .. } = &*self.0;
         let before = &session.current;
         if before.not_after.checked_add_signed(GRACE).is_some_and(|end| end <= clock.now()) {
             return Err(Error::Ended);
         }
-        let (state, pending, key_pem) = rows.pending(keys, before.cell, None).await?;
+        let (state, pending, key_pem) = rows.pending(key, before.cell, None).await?;
         let asked =
             Renewal { csr_pem: pending.csr_pem.clone(), instance: state.instance, sent_at: clock.now() };
         let issued = session.wire.renew(&asked).await?;

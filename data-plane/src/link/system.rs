@@ -4,9 +4,8 @@
 
 use chrono::{DateTime, Utc};
 use platform::{
-    ctx::Scope,
     db::{self, Db},
-    keys::Keys,
+    keys::DataKey,
     pki::{Identity, KeyAndRequest},
     random,
 };
@@ -24,12 +23,9 @@ use super::{
 };
 use crate::environments::{self, Environments, Wanted};
 
-/// The field that the key of an identity is sealed for.
-const KEY: &str = "link_identity.key";
-
-/// A cell's keys are sealed for the cell.
-fn scope(cell: CellId) -> Scope {
-    Scope::new(0, cell.uuid())
+/// The field that the key of an identity of this cell is sealed for.
+fn field(cell: CellId) -> String {
+    format!("link_identity.key/{cell}")
 }
 
 /// The link's rows, as one process that may have the lease sees them. Clones are the same one.
@@ -103,7 +99,7 @@ impl Rows {
     /// So whoever dies asks for the same again.
     pub async fn pending(
         &self,
-        keys: &Keys,
+        key: &DataKey,
         cell: CellId,
         join: Option<JoinTokenId>,
     ) -> Result<(State, Pending, String), Error> {
@@ -114,20 +110,20 @@ impl Rows {
             let kept = store::pending(&tx).await?.filter(|kept| kept.cell == cell && kept.join == join);
             // A key that was sealed under another root is as good as none.
             let opened = kept.and_then(|kept| {
-                let key = keys.open(&scope(cell), KEY, &kept.key_sealed).ok()?;
-                Some((kept, key))
+                let opened = key.open(&field(cell), &kept.key_sealed).ok()?;
+                Some((kept, opened))
             });
-            let (pending, key) = match opened {
+            let (pending, key_pem) = match opened {
                 Some(opened) => opened,
                 None => {
-                    let key_sealed = keys.seal(&scope(cell), KEY, &made.key_pem)?;
+                    let key_sealed = key.seal(&field(cell), &made.key_pem)?;
                     let new = Pending { cell, join, key_sealed, csr_pem: made.csr_pem.clone() };
                     store::put_pending(&tx, &new).await?;
                     (new, made.key_pem.clone())
                 }
             };
             tx.commit().await?;
-            Ok((state, pending, key))
+            Ok((state, pending, key_pem))
         })
         .await
     }
@@ -151,12 +147,12 @@ impl Rows {
     }
 
     /// The identity, opened.
-    pub async fn current(&self, keys: &Keys) -> Result<Option<(Current, Identity)>, Error> {
+    pub async fn current(&self, key: &DataKey) -> Result<Option<(Current, Identity)>, Error> {
         let tx = self.db.begin_system().await?;
         let current = store::current(&tx).await?;
         tx.commit().await?;
         let Some(current) = current else { return Ok(None) };
-        let key_pem = keys.open(&scope(current.cell), KEY, &current.key_sealed)?;
+        let key_pem = key.open(&field(current.cell), &current.key_sealed)?;
         let identity = Identity {
             key_pem,
             certificate_pem: current.certificate_pem.clone(),

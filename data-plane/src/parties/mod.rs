@@ -22,7 +22,7 @@ use platform::{
     ctx::{Ctx, Scope},
     db::{self, Db, Tx},
     idempotency::{Done, Key, Outcome, begin_in_tx},
-    keys::{KeyError, Keys},
+    keys::{DataKey, KeyError, Keys, LoadError},
     problem::Problem,
 };
 use sea_orm::DbErr;
@@ -60,6 +60,15 @@ pub enum Error {
     Problem(#[from] Problem),
 }
 
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Key(error) => Self::Keys(error),
+            LoadError::Database(error) => Self::Database(error),
+        }
+    }
+}
+
 /// Whether there is a party of this id in `scope`; reads nothing personal.
 ///
 /// # Errors
@@ -72,8 +81,8 @@ pub async fn party_exists_in_tx(tx: &Tx, scope: Scope, id: PartyId) -> Result<bo
 ///
 /// # Errors
 /// The database's, or a sealed column that does not open.
-pub async fn get_in_tx(tx: &Tx, keys: &Keys, scope: Scope, id: PartyId) -> Result<Option<Party>, Error> {
-    Parties::new(tx, keys, scope).get(id).await
+pub async fn get_in_tx(tx: &Tx, key: &DataKey, scope: Scope, id: PartyId) -> Result<Option<Party>, Error> {
+    Parties::new(tx, key, scope).get(id).await
 }
 
 /// Makes a party, once per key.
@@ -91,9 +100,10 @@ pub async fn create(
     let particulars = draft.check(profile, today(profile, ctx)).map_err(Error::Invalid)?;
     let now = ctx.now();
     let party = Party { id: ctx.new_id(), particulars, version: 1, created_at: now, updated_at: now };
+    let sealing = keys.of(ctx.scope).await?;
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
-        let parties = Parties::new(&tx, keys, ctx.scope);
+        let parties = Parties::new(&tx, &sealing, ctx.scope);
         let done = match begin_in_tx(&tx, ctx, key, party.id.uuid()).await? {
             Outcome::Replay(id) => {
                 let first = parties.get(PartyId::from_uuid(id)).await?;
@@ -132,9 +142,10 @@ pub async fn change_contacts(
     seen: impl Fn(i64) -> bool,
     change: &ContactChange,
 ) -> Result<Done<Party>, Error> {
+    let sealing = keys.of(ctx.scope).await?;
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
-        let parties = Parties::new(&tx, keys, ctx.scope);
+        let parties = Parties::new(&tx, &sealing, ctx.scope);
         let begun = begin_in_tx(&tx, ctx, key, id.uuid()).await?;
         let before = parties.get(id).await?.ok_or(Error::NotFound)?;
         if let Outcome::Replay(_) = begun {
@@ -165,8 +176,9 @@ pub async fn change_contacts(
 /// # Errors
 /// [`Error::NotFound`], and the database's.
 pub async fn get(db: &Db, keys: &Keys, scope: Scope, id: PartyId) -> Result<Party, Error> {
+    let key = keys.of(scope).await?;
     let tx = db.begin_read(scope).await?;
-    let party = get_in_tx(&tx, keys, scope, id).await?;
+    let party = get_in_tx(&tx, &key, scope, id).await?;
     tx.commit().await?;
     party.ok_or(Error::NotFound)
 }
@@ -193,8 +205,9 @@ pub async fn list(
     filter: &Filter,
     limit: u64,
 ) -> Result<Vec<Party>, Error> {
+    let key = keys.of(scope).await?;
     let tx = db.begin_read(scope).await?;
-    let parties = Parties::new(&tx, keys, scope).list(filter, limit).await?;
+    let parties = Parties::new(&tx, &key, scope).list(filter, limit).await?;
     tx.commit().await?;
     Ok(parties)
 }

@@ -9,7 +9,7 @@ use platform::{
         Role, Tx,
         schema::{Migration, Privilege, Table},
     },
-    keys::{KeyError, Keys},
+    keys::{DataKey, KeyError},
     sealed::{BlindIndex, Sealed},
 };
 use sea_orm::{
@@ -147,7 +147,7 @@ fn of_row(field: &str, row: Uuid) -> String {
 /// The store of one environment's parties, inside one transaction.
 pub struct Parties<'a> {
     tx: &'a Tx,
-    keys: &'a Keys,
+    key: &'a DataKey,
     scope: Scope,
 }
 
@@ -172,8 +172,8 @@ pub struct Filter {
 
 impl<'a> Parties<'a> {
     /// Of `scope`, in the caller's transaction.
-    pub const fn new(tx: &'a Tx, keys: &'a Keys, scope: Scope) -> Self {
-        Self { tx, keys, scope }
+    pub const fn new(tx: &'a Tx, key: &'a DataKey, scope: Scope) -> Self {
+        Self { tx, key, scope }
     }
 
     fn select(&self) -> sea_orm::Select<party::Entity> {
@@ -212,7 +212,7 @@ impl<'a> Parties<'a> {
             id: Set(id),
             person: Set(person_text(known.name.person()).to_owned()),
             external_id: Set(known.external_id.clone()),
-            name: Set(self.keys.seal(&self.scope, &of_row(NAME, id), &known.name)?),
+            name: Set(self.key.seal(&of_row(NAME, id), &known.name)?),
             born_on: Set(self.sealed(BORN_ON, id, known.born_on.as_ref())?),
             email: Set(email),
             email_index: Set(email_index),
@@ -232,8 +232,8 @@ impl<'a> Parties<'a> {
             environment_id: Set(self.scope.id),
             party_id: Set(party.uuid()),
             code: Set(one.code.clone()),
-            value: Set(self.keys.seal(&self.scope, &of_row(&field, party.uuid()), &one.value)?),
-            value_index: Set(self.keys.blind(&self.scope, &field, &one.value)),
+            value: Set(self.key.seal(&of_row(&field, party.uuid()), &one.value)?),
+            value_index: Set(self.key.blind(&field, &one.value)),
         })
     }
 
@@ -243,7 +243,7 @@ impl<'a> Parties<'a> {
         row: Uuid,
         value: Option<&T>,
     ) -> Result<Option<Sealed<T>>, KeyError> {
-        value.map(|value| self.keys.seal(&self.scope, &of_row(field, row), value)).transpose()
+        value.map(|value| self.key.seal(&of_row(field, row), value)).transpose()
     }
 
     fn contact(
@@ -252,7 +252,7 @@ impl<'a> Parties<'a> {
         row: Uuid,
         value: Option<&String>,
     ) -> Result<(Option<Sealed<String>>, Option<BlindIndex>), KeyError> {
-        let index = value.map(|value| self.keys.blind(&self.scope, field, value));
+        let index = value.map(|value| self.key.blind(field, value));
         Ok((self.sealed(field, row, value)?, index))
     }
 
@@ -304,10 +304,10 @@ impl<'a> Parties<'a> {
             query = query.filter(Column::ExternalId.eq(external_id));
         }
         if let Some(email) = &filter.email {
-            query = query.filter(Column::EmailIndex.eq(self.keys.blind(&self.scope, EMAIL, email)));
+            query = query.filter(Column::EmailIndex.eq(self.key.blind(EMAIL, email)));
         }
         if let Some(phone) = &filter.phone {
-            query = query.filter(Column::PhoneIndex.eq(self.keys.blind(&self.scope, PHONE, phone)));
+            query = query.filter(Column::PhoneIndex.eq(self.key.blind(PHONE, phone)));
         }
         if let Some(from) = filter.created_from {
             query = query.filter(Column::CreatedAt.gte(from));
@@ -316,7 +316,7 @@ impl<'a> Parties<'a> {
             query = query.filter(Column::CreatedAt.lt(before));
         }
         if let Some(one) = &filter.identifier {
-            let index = self.keys.blind(&self.scope, &identifier_field(&one.code), &one.value);
+            let index = self.key.blind(&identifier_field(&one.code), &one.value);
             let holders = identifier::Entity::find()
                 .select_only()
                 .column(identifier::Column::PartyId)
@@ -344,7 +344,7 @@ impl<'a> Parties<'a> {
                 .await?;
             for row in found {
                 let field = of_row(&identifier_field(&row.code), row.party_id);
-                let value = self.keys.open(&self.scope, &field, &row.value)?;
+                let value = self.key.open(&field, &row.value)?;
                 identifiers.entry(row.party_id).or_default().push(Identifier { code: row.code, value });
             }
         }
@@ -353,7 +353,7 @@ impl<'a> Parties<'a> {
                 id: PartyId::from_uuid(row.id),
                 particulars: Particulars {
                     external_id: row.external_id,
-                    name: self.keys.open(&self.scope, &of_row(NAME, row.id), &row.name)?,
+                    name: self.key.open(&of_row(NAME, row.id), &row.name)?,
                     born_on: self.opened(BORN_ON, row.id, row.born_on.as_ref())?,
                     identifiers: identifiers.remove(&row.id).unwrap_or_default(),
                     email: self.opened(EMAIL, row.id, row.email.as_ref())?,
@@ -374,7 +374,7 @@ impl<'a> Parties<'a> {
         row: Uuid,
         value: Option<&Sealed<T>>,
     ) -> Result<Option<T>, KeyError> {
-        value.map(|value| self.keys.open(&self.scope, &of_row(field, row), value)).transpose()
+        value.map(|value| self.key.open(&of_row(field, row), value)).transpose()
     }
 }
 

@@ -28,7 +28,7 @@ use platform::{
     ctx::{Actor, Ctx, Scope},
     db::{self, Db, Tx},
     idempotency::{Done, Key, Outcome as Begun, begin_in_tx},
-    keys::Keys,
+    keys::{DataKey, Keys},
     problem::Problem,
     work::{New, enqueue_in_tx},
 };
@@ -98,9 +98,9 @@ async fn holder(tx: &Tx, scope: Scope, id: AccountId, field: &'static str) -> Re
     }
 }
 
-async fn shown(tx: &Tx, keys: &Keys, scope: Scope, preview: Preview) -> Result<Shown, Error> {
+async fn shown(tx: &Tx, key: &DataKey, scope: Scope, preview: Preview) -> Result<Shown, Error> {
     let payee = match holder(tx, scope, preview.order.credit, "/credit_account_id").await? {
-        Some(party) => parties::get_in_tx(tx, keys, scope, party).await?,
+        Some(party) => parties::get_in_tx(tx, key, scope, party).await?,
         None => None,
     };
     let payee = payee.ok_or(Error::NotFound)?.particulars.name.masked();
@@ -119,6 +119,7 @@ pub async fn preview(
     order: &Order,
 ) -> Result<Done<Shown>, Error> {
     let fresh: PreviewId = ctx.new_id();
+    let opening = keys.of(ctx.scope).await.map_err(parties::Error::from)?;
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
         let payments = Payments::new(&tx, ctx.scope);
@@ -146,7 +147,7 @@ pub async fn preview(
                 preview
             }
         };
-        let what = shown(&tx, keys, ctx.scope, preview).await?;
+        let what = shown(&tx, &opening, ctx.scope, preview).await?;
         tx.commit().await?;
         Ok(Done { what, replayed: begun != Begun::New })
     })
@@ -158,10 +159,11 @@ pub async fn preview(
 /// # Errors
 /// [`Error::NotFound`]; the database's.
 pub async fn get_preview(db: &Db, keys: &Keys, ctx: &Ctx, id: PreviewId) -> Result<Shown, Error> {
+    let opening = keys.of(ctx.scope).await.map_err(parties::Error::from)?;
     let tx = db.begin_read(ctx.scope).await?;
     let preview = Payments::new(&tx, ctx.scope).preview(id).await?;
     let preview = preview.filter(|found| found.actor == ctx.actor.to_string()).ok_or(Error::NotFound)?;
-    let shown = shown(&tx, keys, ctx.scope, preview).await?;
+    let shown = shown(&tx, &opening, ctx.scope, preview).await?;
     tx.commit().await?;
     Ok(shown)
 }

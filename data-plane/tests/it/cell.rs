@@ -97,9 +97,9 @@ impl Cell {
             .collect();
         let text = format!(
             "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n[database]\nurl = \"\"\n[keys]\n\
-             sealing_file = \"{}\"\n[objects]\nfolder = \"none\"\n\
+             root_file = \"{}\"\n[objects]\nfolder = \"none\"\n\
              [egress]\nallow = [\"127.0.0.1:*\"]\n{environments}{client}",
-            at("sealing.key"),
+            at("root.key"),
         );
         std::fs::write(&file, text).unwrap();
         let mut config: CellConfig = config::load(Some(&file), []).unwrap();

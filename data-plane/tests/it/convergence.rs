@@ -91,7 +91,7 @@ async fn an_environment_that_is_wanted_becomes_ready_and_takes_transfers() {
         cell.works().await;
         let seen = cell.seen(environment(10)).await;
         assert_eq!((seen.phase, seen.generation, seen.step.clone()), (Phase::Ready, 3, None));
-        for name in ["SchemaCurrent", "LedgerPosts", "ProfileKnown"] {
+        for name in ["SchemaCurrent", "LedgerPosts", "ProfileKnown", "KeysMade"] {
             assert_eq!(holds(&seen, name).map(|(status, _)| status), Some(Status::True), "{name}");
         }
         assert_eq!(seen.profile_version, intent(10).profile_version);
@@ -302,7 +302,10 @@ async fn an_empty_environment_is_removed_and_one_with_rows_is_not() {
             .ok(201);
         let party = json!({"type": "natural", "given_names": "Ana", "family_names": "García"});
         cell.post("/v1/parties", &party).token(&cell.token_of(12).await).key("p").send().await.ok(201);
+        let key = Scope::new(0, environment(10).uuid());
+        cell.app.keys.of(key).await.unwrap();
         assert_eq!(cell.converges(&phased(10, Desired::Removed), 2).await.phase, Phase::Removed);
+        assert!(cell.app.keys.of(key).await.is_err(), "its key is destroyed");
         for number in [11, 12] {
             let seen = cell.converges(&phased(number, Desired::Removed), 2).await;
             assert_eq!(seen.phase, Phase::Removing, "{number}");
@@ -425,5 +428,26 @@ async fn requests_cannot_read_what_is_wanted() {
     for change in ["UPDATE environment SET access = 'open'", "DELETE FROM environment"] {
         let refused = app.execute_unprepared(change).await.unwrap_err().to_string();
         assert!(refused.contains("permission denied"), "{change}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn an_environment_that_has_lost_its_key_gets_no_other() {
+    for cell in Cell::both().await {
+        cell.converges(&intent(10), 1).await;
+        let party = json!({"type": "natural", "given_names": "Ana", "family_names": "García"});
+        let token = cell.token_of(10).await;
+        cell.post("/v1/parties", &party).token(&token).key("p").send().await.ok(201);
+        let gone = "DELETE FROM data_key WHERE made_at = (SELECT max(made_at) FROM data_key)";
+        cell.root().await.execute_unprepared(gone).await.unwrap();
+        let other = cell.restarted().await;
+        let App { db, environments, clock, converger, .. } = &other;
+        let tx = db.begin_system().await.unwrap();
+        want_in_tx(&tx, environments, &intent(10), 2, clock.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        while converger.converge(environment(10)).await.unwrap() == Converged::More {}
+        let seen = cell.seen(environment(10)).await;
+        assert_eq!(seen.phase, Phase::Failed);
+        assert_eq!(holds(&seen, "KeysMade"), Some((Status::False, "Lost".to_owned())));
     }
 }

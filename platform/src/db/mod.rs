@@ -325,7 +325,9 @@ async fn sqlite(url: &str, max_connections: u32, read_only: bool) -> Result<Data
             .foreign_keys(true)
             .busy_timeout(SQLITE_BUSY_TIMEOUT)
             .pragma("journal_mode", "WAL")
-            .pragma("synchronous", "FULL");
+            .pragma("synchronous", "FULL")
+            // What is deleted is overwritten: a key that was destroyed is not to lie in a free page.
+            .pragma("secure_delete", "ON");
         if read_only { options.pragma("query_only", "ON") } else { options }
     });
     options.map_sqlx_sqlite_pool_opts(|pool| {

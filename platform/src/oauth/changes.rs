@@ -16,7 +16,7 @@ use super::rows::{HOME, client, issuer, key};
 use super::store::{self, StoreError, change, of_client};
 use crate::ctx::Scope;
 use crate::db::Tx;
-use crate::keys::Keys;
+use crate::keys::DataKey;
 
 /// The number of the newest change to clients and keys.
 pub async fn version(tx: &Tx) -> Result<i64, DbErr> {
@@ -45,7 +45,7 @@ pub async fn registration(tx: &Tx, id: ClientId) -> Result<Option<Registration>,
 /// ends every token of before `now`, whatever the clock of who asks says: old credentials were good here until now.
 pub async fn ensure_client(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     wanted: &Registration,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistrationError> {
@@ -110,7 +110,7 @@ pub async fn remove_others(
 /// this build does not know stays as it is, and is in nobody's way.
 pub async fn ensure_clients(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     (scope, mode): (Scope, Mode),
     wanted: &[ClientIntent],
     now: DateTime<Utc>,
@@ -130,7 +130,7 @@ pub async fn ensure_clients(
 /// Ends every token that a client was given until `now`; whether there is such a client.
 pub async fn revoke_tokens(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     id: ClientId,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistrationError> {
@@ -184,7 +184,7 @@ fn kept(row: &key::Model) -> Result<Kept, StoreError> {
 }
 
 /// The keys, and the private part of the one that signs.
-pub async fn signing_keys(tx: &Tx, keys: &Keys) -> Result<Vec<(Kept, Option<SigningKey>)>, StoreError> {
+pub async fn signing_keys(tx: &Tx, keys: &DataKey) -> Result<Vec<(Kept, Option<SigningKey>)>, StoreError> {
     let mut read = Vec::new();
     for row in key_rows(tx).await? {
         let known = kept(&row)?;
@@ -202,7 +202,7 @@ pub async fn signing_keys(tx: &Tx, keys: &Keys) -> Result<Vec<(Kept, Option<Sign
 /// Does what is due with the keys at `now`; see [`plan`]. Whether anything was.
 pub async fn rotate(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     rotation: &Rotation,
     now: DateTime<Utc>,
     at_once: Option<TimeDelta>,
@@ -242,7 +242,7 @@ async fn due(
     Ok(plan(&known?, rotation, now, at_once))
 }
 
-async fn make(tx: &Tx, keys: &Keys, stage: Stage, active_at: DateTime<Utc>) -> Result<(), StoreError> {
+async fn make(tx: &Tx, keys: &DataKey, stage: Stage, active_at: DateTime<Utc>) -> Result<(), StoreError> {
     let (made, der) = SigningKey::make()?;
     let PublicKey { kid, x, y } = made.public();
     let row = key::ActiveModel {

@@ -29,7 +29,7 @@ use super::token::Cached;
 use crate::ctx::{Clock, Scope};
 use crate::db::Db;
 use crate::hash::sha256_base64url;
-use crate::keys::Keys;
+use crate::keys::DataKey;
 
 /// The longest that a request waits for the second in which its client may have tokens again.
 const LONGEST_WAIT: TimeDelta = TimeDelta::seconds(2);
@@ -190,7 +190,7 @@ impl Issuer {
     /// The tables failed, or the URL is none.
     pub async fn start(
         db: Db,
-        keys: Arc<Keys>,
+        keys: Arc<DataKey>,
         clock: Clock,
         options: IssuerOptions,
     ) -> Result<Self, IssuerError> {

@@ -21,7 +21,7 @@ use super::directory::Registration;
 use super::rows::{HOME, barrier, client, issuer, record, replay};
 use crate::db::Tx;
 use crate::hash::sha256;
-use crate::keys::{KeyError, Keys};
+use crate::keys::{DataKey, KeyError};
 use crate::sealed::Sealed;
 
 /// Client ids longer than this are nobody's.
@@ -145,12 +145,12 @@ fn field(table: &str, kind: &str, key: &str) -> String {
     format!("{table}.{kind}.{key}")
 }
 
-pub(super) fn seal<T: Serialize>(keys: &Keys, field: &str, value: &T) -> Result<Vec<u8>> {
-    Ok(keys.seal(&HOME, field, value)?.bytes().to_vec())
+pub(super) fn seal<T: Serialize>(keys: &DataKey, field: &str, value: &T) -> Result<Vec<u8>> {
+    Ok(keys.seal(field, value)?.bytes().to_vec())
 }
 
-pub(super) fn open<T: DeserializeOwned>(keys: &Keys, field: &str, bytes: Vec<u8>) -> Result<T> {
-    Ok(keys.open(&HOME, field, &Sealed::from_bytes(bytes))?)
+pub(super) fn open<T: DeserializeOwned>(keys: &DataKey, field: &str, bytes: Vec<u8>) -> Result<T> {
+    Ok(keys.open(field, &Sealed::from_bytes(bytes))?)
 }
 
 /// Makes the issuer's row if it is not there.
@@ -198,7 +198,7 @@ fn impossible(id: &str) -> bool {
 }
 
 /// A registration.
-pub async fn get_client(tx: &Tx, keys: &Keys, id: &ClientId) -> Result<Option<Client>> {
+pub async fn get_client(tx: &Tx, keys: &DataKey, id: &ClientId) -> Result<Option<Client>> {
     if impossible(id.as_str()) {
         return Ok(None);
     }
@@ -214,7 +214,7 @@ pub async fn get_entry(tx: &Tx, id: &str) -> Result<Option<String>, DbErr> {
 /// Writes a registration, and its entry if there is one, as the change `version`.
 pub async fn put_client(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     client: &Client,
     entry: Option<String>,
     version: i64,
@@ -252,7 +252,7 @@ pub async fn names_of(tx: &Tx, scope: Uuid) -> Result<Vec<String>, DbErr> {
 }
 
 /// Replaces a registration that is still what the caller thinks.
-pub async fn swap_client(tx: &Tx, keys: &Keys, expected: &Client, updated: &Client) -> Result<bool> {
+pub async fn swap_client(tx: &Tx, keys: &DataKey, expected: &Client, updated: &Client) -> Result<bool> {
     let version = change(tx).await?;
     if get_client(tx, keys, &updated.client_id).await?.as_ref() != Some(expected) {
         return Ok(false);
@@ -347,22 +347,22 @@ fn record_of<T: Stored>(credential: &str) -> Select<record::Entity> {
         .filter(record::Column::Key.eq(sha256(credential)))
 }
 
-fn read<T: Stored>(keys: &Keys, row: record::Model) -> Result<T> {
+fn read<T: Stored>(keys: &DataKey, row: record::Model) -> Result<T> {
     open(keys, &field("oauth_record", &row.kind, &row.key), row.body)
 }
 
 /// The record of this credential.
-pub async fn get<T: Stored>(tx: &Tx, keys: &Keys, credential: &str) -> Result<Option<T>> {
+pub async fn get<T: Stored>(tx: &Tx, keys: &DataKey, credential: &str) -> Result<Option<T>> {
     record_of::<T>(credential).one(&**tx).await?.map(|row| read(keys, row)).transpose()
 }
 
 /// The record of this credential, which nobody else changes until the end of the transaction.
-async fn hold<T: Stored>(tx: &Tx, keys: &Keys, credential: &str) -> Result<Option<T>> {
+async fn hold<T: Stored>(tx: &Tx, keys: &DataKey, credential: &str) -> Result<Option<T>> {
     record_of::<T>(credential).lock_exclusive().one(&**tx).await?.map(|row| read(keys, row)).transpose()
 }
 
 /// Writes a record.
-pub async fn put<T: Stored>(tx: &Tx, keys: &Keys, value: &T) -> Result<()> {
+pub async fn put<T: Stored>(tx: &Tx, keys: &DataKey, value: &T) -> Result<()> {
     use record::Column as C;
     let key = sha256(value.credential());
     let body = seal(keys, &field("oauth_record", T::KIND, &key), value)?;
@@ -387,7 +387,7 @@ pub async fn put<T: Stored>(tx: &Tx, keys: &Keys, value: &T) -> Result<()> {
 }
 
 /// Removes the record of this credential and returns it; exactly one caller gets it.
-pub async fn take<T: Stored>(tx: &Tx, keys: &Keys, credential: &str) -> Result<Option<T>> {
+pub async fn take<T: Stored>(tx: &Tx, keys: &DataKey, credential: &str) -> Result<Option<T>> {
     let Some(found) = hold(tx, keys, credential).await? else { return Ok(None) };
     delete::<T>(tx, credential).await?;
     Ok(Some(found))
@@ -405,7 +405,7 @@ pub async fn delete<T: Stored>(tx: &Tx, credential: &str) -> Result<(), DbErr> {
 }
 
 /// The grant of the device that shows this code.
-pub async fn device_by_user_code(tx: &Tx, keys: &Keys, normalized: &str) -> Result<Option<DeviceGrant>> {
+pub async fn device_by_user_code(tx: &Tx, keys: &DataKey, normalized: &str) -> Result<Option<DeviceGrant>> {
     let row = record::Entity::find()
         .filter(record::Column::ShardId.eq(HOME.shard))
         .filter(record::Column::UserCode.eq(user_code(normalized)))
@@ -417,7 +417,7 @@ pub async fn device_by_user_code(tx: &Tx, keys: &Keys, normalized: &str) -> Resu
 /// Replaces a device's grant that is still in this state.
 pub async fn swap_device(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     expected: &DeviceGrantState,
     updated: &DeviceGrant,
 ) -> Result<bool> {
@@ -432,7 +432,7 @@ pub async fn swap_device(
 /// Replaces a code's record that is still in this state.
 pub async fn swap_code(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     expected: &AuthorizationCodeState,
     updated: &AuthorizationCodeRecord,
 ) -> Result<bool> {
@@ -447,7 +447,7 @@ pub async fn swap_code(
 /// Writes a token or refresh record, unless it was revoked before it came to be.
 pub async fn put_unless_revoked<T: Stored>(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     value: &T,
     established: SystemTime,
 ) -> Result<WriteOutcome> {
@@ -462,7 +462,7 @@ pub async fn put_unless_revoked<T: Stored>(
 /// Replaces a refresh record that is still what the caller thinks by its spent self, and writes what it was spent for.
 pub async fn rotate(
     tx: &Tx,
-    keys: &Keys,
+    keys: &DataKey,
     expected: &RefreshTokenRecord,
     spent: &RefreshTokenRecord,
     access: &IssuedToken,

@@ -24,7 +24,7 @@ use super::rows::{HOME, client};
 use super::store::{self, StoreError};
 use crate::ctx::Scope;
 use crate::db::{Db, Tx, retry};
-use crate::keys::Keys;
+use crate::keys::DataKey;
 
 /// How long the row of a removed client stays, for replicas that were cut off.
 const REMOVED_STAYS: TimeDelta = TimeDelta::days(7);
@@ -33,7 +33,7 @@ const REMOVED_STAYS: TimeDelta = TimeDelta::days(7);
 #[derive(Debug, Clone)]
 pub struct Store {
     db: Db,
-    keys: Arc<Keys>,
+    keys: Arc<DataKey>,
 }
 
 impl Store {
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// The database failed.
-    pub async fn open(db: Db, keys: Arc<Keys>) -> Result<Self, DbErr> {
+    pub async fn open(db: Db, keys: Arc<DataKey>) -> Result<Self, DbErr> {
         retry(|| async {
             let tx = db.begin_system().await?;
             store::found(&tx).await?;

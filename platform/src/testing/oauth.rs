@@ -14,7 +14,7 @@ use tenants::id::{ClientId, Id};
 use crate::ctx::{Clock, Scope};
 use crate::db::Db;
 use crate::hash::sha256_base64url;
-use crate::keys::Keys;
+use crate::keys::{DataKey, HOME};
 use crate::oauth::keys::{Rotation, SigningKey};
 use crate::oauth::{Grant, Issuer, IssuerOptions, Proof, Refused, Registration, Request};
 use crate::random;
@@ -28,7 +28,7 @@ pub const ISSUER: &str = "https://issuer.example";
 /// The database failed.
 pub async fn issuer(db: &Db, clock: Clock) -> Issuer {
     let options = IssuerOptions { url: ISSUER.to_owned(), secrets: true, rotation: Rotation::USUAL };
-    let keys = Keys::development(&"5a".repeat(32)).expect("64 hexadecimal digits");
+    let keys = DataKey::fixed(HOME.id, [0x5a; 32]);
     Issuer::start(db.clone(), Arc::new(keys), clock, options).await.expect("the issuer starts")
 }
 

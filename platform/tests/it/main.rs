@@ -6,6 +6,7 @@ mod cluster;
 mod db;
 mod http;
 mod idempotency;
+mod keys;
 mod oauth;
 mod objects;
 mod pki;

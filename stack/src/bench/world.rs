@@ -164,7 +164,7 @@ impl World {
         writeln!(text, "[[environments.clients]]\nid = \"{CLIENT}\"\nname = \"bench\"")?;
         writeln!(text, "keys = [{{ kid = \"{kid}\", x = \"{x}\", y = \"{y}\" }}]")?;
         writeln!(text, "[database]\nurl = \"{}\"", self.cluster.url(Some(Role::App), DATABASES[0]))?;
-        writeln!(text, "[keys]\nsealing_file = {:?}", self.folder.path().join("sealing.key"))?;
+        writeln!(text, "[keys]\nroot_file = {:?}", self.folder.path().join("root.key"))?;
         writeln!(text, "[objects]\nfolder = {:?}", self.folder.path().join(format!("{name}.objects")))?;
         writeln!(text, "[telemetry]\nfilter = \"warn\"")?;
         fs::write(&file, text)?;

@@ -159,7 +159,7 @@ link_url = "https://{link}"
 url = "sqlite://control-plane.db"
 
 [keys]
-sealing_file = "sealing.key"
+root_file = "root.key"
 
 [pki]
 root_certificate_file = "pki/root/root.pem"

@@ -269,7 +269,7 @@ allow = ["{link_host}"]
 url = "sqlite://cell.db"
 
 [keys]
-sealing_file = "sealing.key"
+root_file = "root.key"
 
 [objects]
 folder = "objects"

@@ -54,10 +54,10 @@ impl Plane {
         let at = |name: &str| folder.path().join(name).display().to_string();
         pki::init(folder.path(), Clock::system().now()).unwrap();
         let text = format!(
-            "[database]\nurl = \"sqlite://{}\"\n[keys]\nsealing_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+            "[database]\nurl = \"sqlite://{}\"\n[keys]\nroot_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
              issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
             at("control-plane.db"),
-            at("sealing.key"),
+            at("root.key"),
             at("root/root.pem"),
             at("issuing/issuing.pem"),
             at("issuing/issuing.key"),

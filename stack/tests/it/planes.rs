@@ -355,11 +355,11 @@ impl Home {
         let line = Line::new().await;
         let text = format!(
             "[control_plane]\nlink_url = \"https://127.0.0.1:{}\"\n[database]\nurl = \"sqlite://{}\"\n\
-             [keys]\nsealing_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+             [keys]\nroot_file = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
              issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
             line.0.port,
             at("plane.db"),
-            at("sealing.key"),
+            at("root.key"),
             at("root/root.pem"),
             at("issuing/issuing.pem"),
             at("issuing/issuing.key"),
@@ -413,10 +413,10 @@ impl CellHome {
         let text = format!(
             "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\npublic_url = \"https://mx-1.example.com\"\n[link]\njoin_token_file = \"{}\"\n\
              region = \"mx-1\"\n[database]\nurl = \"sqlite://{}\"\n\
-             [keys]\nsealing_file = \"{}\"\n[objects]\nfolder = \"none\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
+             [keys]\nroot_file = \"{}\"\n[objects]\nfolder = \"none\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
             at("join.token"),
             at("cell.db"),
-            at("sealing.key"),
+            at("root.key"),
         );
         let file = folder.path().join("cell.toml");
         std::fs::write(&file, text).unwrap();

@@ -22,7 +22,7 @@ use chrono::NaiveDate;
 use platform::{
     ctx::Ctx,
     db::{self, Db},
-    keys::Keys,
+    keys::{DataKey, Keys},
 };
 use tenants::profile::{Person, Profile};
 
@@ -163,6 +163,7 @@ pub async fn import(
     if lines.len() > MOST_LINES {
         return Err(FileError::TooManyLines);
     }
+    let key = keys.of(ctx.scope).await.map_err(Error::from)?;
     let today = today(profile, ctx);
     let mut report = Report::default();
     for batch in lines.chunks(BATCH) {
@@ -173,7 +174,7 @@ pub async fn import(
                 Err(faults) => report.refuse(line, faults),
             }
         }
-        let outcomes = write(db, keys, ctx, &good).await?;
+        let outcomes = write(db, &key, ctx, &good).await?;
         for ((line, _), outcome) in good.iter().zip(outcomes) {
             match outcome {
                 Written::Imported => report.imported = report.imported.saturating_add(1),
@@ -373,7 +374,7 @@ const ATTEMPTS: u32 = 5;
 /// Writes a batch in one transaction; an outcome per line.
 async fn write(
     db: &Db,
-    keys: &Keys,
+    key: &DataKey,
     ctx: &Ctx,
     lines: &[(usize, Particulars)],
 ) -> Result<Vec<Written>, Error> {
@@ -382,7 +383,7 @@ async fn write(
     }
     let mut attempt = 1;
     loop {
-        match db::retry(|| write_once(db, keys, ctx, lines)).await {
+        match db::retry(|| write_once(db, key, ctx, lines)).await {
             Err(Error::Database(error)) if attempt < ATTEMPTS && db::is_unique_violation(&error) => {
                 attempt += 1;
             }
@@ -393,12 +394,12 @@ async fn write(
 
 async fn write_once(
     db: &Db,
-    keys: &Keys,
+    key: &DataKey,
     ctx: &Ctx,
     lines: &[(usize, Particulars)],
 ) -> Result<Vec<Written>, Error> {
     let tx = db.begin(ctx.scope).await?;
-    let parties = Parties::new(&tx, keys, ctx.scope);
+    let parties = Parties::new(&tx, key, ctx.scope);
     let ids: Vec<&str> = lines.iter().filter_map(|(_, line)| line.external_id.as_deref()).collect();
     let there = parties.with_external_ids(&ids).await?;
     let mut known: BTreeMap<&str, &Particulars> =

@@ -47,7 +47,7 @@ impl Site {
         let text = format!(
             "[[environments]]\nid = \"{}\"\nshard = 0\n[[environments.clients]]\nid = \"{}\"\nname = \"test\"\n\
              keys = [{{ kid = \"{}\", x = \"{}\", y = \"{}\" }}]\n[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n\
-             listen = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n[database]\nurl = \"{}\"\n[keys]\nsealing_file = \"{}\"\n\
+             listen = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n[database]\nurl = \"{}\"\n[keys]\nroot_file = \"{}\"\n\
              [objects]\nfolder = \"{}\"\n",
             environment(1),
             credential.id(),
@@ -55,7 +55,7 @@ impl Site {
             key.x,
             key.y,
             cluster.url(Some(Role::App), "cell"),
-            at("sealing.key"),
+            at("root.key"),
             at("objects"),
         );
         fs::write(&file, text).unwrap();

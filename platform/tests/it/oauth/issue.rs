@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use oauth_as::client_assertion::CLIENT_ASSERTION_TYPE;
 use platform::ctx::Clock;
 use platform::hash::sha256_base64url;
-use platform::keys::Keys;
+use platform::keys::{DataKey, HOME};
 use platform::migrations::migrations;
 use platform::oauth::keys::{Rotation, SigningKey};
 use platform::oauth::{
@@ -215,7 +215,7 @@ async fn what_is_not_signed_by_our_key_is_refused() {
 }
 
 async fn called(db: &TestDb, clock: Clock, url: &str) -> Result<Issuer, IssuerError> {
-    let keys = Arc::new(Keys::development(&"5a".repeat(32)).unwrap());
+    let keys = Arc::new(DataKey::fixed(HOME.id, [0x5a; 32]));
     let options = IssuerOptions { url: url.to_owned(), secrets: false, rotation: Rotation::USUAL };
     Issuer::start(db.db().clone(), keys, clock, options).await
 }

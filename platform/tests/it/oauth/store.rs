@@ -9,14 +9,14 @@ use oauth_as::grant::GrantType;
 use oauth_as::scope::ScopeSet;
 use oauth_as::storage_conformance::StorageConformance;
 use oauth_as::store::{RevocationWindow, Storage};
-use platform::keys::Keys;
+use platform::keys::{DataKey, HOME};
 use platform::migrations::migrations;
 use platform::oauth::{Store, forget_ended};
 use platform::testing::{TestDb, label};
 use sea_orm::{ConnectionTrait, Statement};
 
-fn keys() -> Arc<Keys> {
-    Arc::new(Keys::development(&"ab".repeat(32)).unwrap())
+fn keys() -> Arc<DataKey> {
+    Arc::new(DataKey::fixed(HOME.id, [0xab; 32]))
 }
 
 async fn store(db: &TestDb) -> Store {

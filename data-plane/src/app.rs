@@ -25,6 +25,7 @@ use crate::{
     CellError, accounts,
     config::CellConfig,
     environments::{Converger, Environments, Remains},
+    exports,
     link::{Link, Pace},
     migrations::migrations,
     parties, payments, router,
@@ -95,6 +96,7 @@ impl App {
             issuer: issuer.clone(),
             objects,
             keys: Arc::clone(&keys),
+            sources: exports::SOURCES,
             clock: clock.clone(),
         };
         converger.seed(&config.environments, &router::scopes()).await?;

@@ -10,6 +10,7 @@ pub mod app;
 pub mod background;
 pub mod config;
 pub mod environments;
+mod exports;
 pub mod link;
 pub mod migrations;
 pub mod parties;
@@ -20,15 +21,16 @@ use std::{io, path::PathBuf};
 
 use platform::{
     ctx::Clock,
-    db::StartError,
+    db::{Db, StartError},
     drain::{self, Drain},
     egress::{Egress, EgressError},
+    objects::Objects,
     telemetry::{Readiness, Telemetry, TelemetryError},
 };
-use tenants::id::CellId;
+use tenants::id::{CellId, EnvironmentId};
 use tokio::net::TcpListener;
 
-use crate::{app::App, config::CellConfig, link::Pace};
+use crate::{app::App, config::CellConfig, environments::ExportLink, link::Pace};
 
 /// Why a cell did not start, or ended otherwise than by a drain. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +54,9 @@ pub enum CellError {
     /// There is no object store, or it does not do what the configuration promises.
     #[error(transparent)]
     Objects(#[from] platform::objects::StartError),
+    /// An export cannot be handed over.
+    #[error(transparent)]
+    Export(#[from] environments::HandoverError),
     /// The environments of the configuration cannot be served.
     #[error(transparent)]
     Environments(#[from] environments::SeedError),
@@ -108,6 +113,24 @@ pub async fn enrol(config: CellConfig, clock: Clock) -> Result<CellId, CellError
     let enrolled = link.enrol().await;
     app.db.close().await.map_err(StartError::from)?;
     Ok(enrolled?)
+}
+
+/// Links to everything that was exported of an environment, for whoever has this configuration to hand over to its
+/// tenant, whose own tokens have ended. They are good for an hour.
+///
+/// # Errors
+/// There is none, or as [`CellError`] says.
+pub async fn export_links(
+    config: CellConfig,
+    clock: &Clock,
+    environment: EnvironmentId,
+) -> Result<Vec<ExportLink>, CellError> {
+    let db = Db::connect(&config.database).await.map_err(StartError::from)?;
+    db.check_schema(migrations::migrations).await?;
+    let objects = Objects::start(&config.objects, &Egress::new(&config.egress)?, clock).await?;
+    let links = environments::links(&db, &objects, environment, clock).await;
+    db.close().await.map_err(StartError::from)?;
+    Ok(links?)
 }
 
 /// The runtime that a cell serves on.

@@ -4,6 +4,7 @@ use std::{env, path::PathBuf};
 
 use data_plane::{CellError, config::CellConfig};
 use platform::ctx::Clock;
+use tenants::id::EnvironmentId;
 
 use crate::{console::say, leash::Leash};
 
@@ -28,6 +29,14 @@ enum Command {
         /// The configuration; variables `TAMBO_…` override it
         config: Option<PathBuf>,
     },
+    /// Prints links to everything that was exported of an environment, good for an hour: hand them to its tenant, whose
+    /// own tokens have ended. Whoever has a link needs nothing else
+    Export {
+        /// The environment
+        environment: EnvironmentId,
+        /// The configuration; variables `TAMBO_…` override it
+        config: Option<PathBuf>,
+    },
 }
 
 /// Does it.
@@ -38,6 +47,15 @@ pub fn run(args: Args) -> Result<(), CellError> {
             let config: CellConfig = platform::config::load(config.as_deref(), env::vars())?;
             let id = data_plane::runtime()?.block_on(data_plane::enrol(config, Clock::system()))?;
             say(format_args!("This is the cell {id}."));
+            Ok(())
+        }
+        Command::Export { environment, config } => {
+            let config: CellConfig = platform::config::load(config.as_deref(), env::vars())?;
+            let clock = Clock::system();
+            let links = data_plane::export_links(config, &clock, environment);
+            for link in data_plane::runtime()?.block_on(links)? {
+                say(format_args!("{}\t{}", link.name, link.url));
+            }
             Ok(())
         }
     }

@@ -23,6 +23,7 @@
 //! | [`chain`], [`system`] | the hash chain, and its check |
 //! | [`http`] | the routes |
 //! | [`books`] | opening, freezing and closing accounts, setting limits, reading |
+//! | [`export`] | all of an environment, as lines for somebody else |
 
 #![deny(clippy::arithmetic_side_effects)]
 
@@ -30,6 +31,7 @@ pub mod account;
 mod batch;
 pub mod books;
 pub mod chain;
+pub mod export;
 pub mod hold;
 pub mod http;
 pub mod limit;

@@ -1,5 +1,5 @@
-//! What crosses environments: the checks of a shard's hash chain and totals, the holds whose time is over, and whether
-//! an environment could post.
+//! What crosses environments: the checks of a shard's hash chain and totals, the holds whose time is over, whether an
+//! environment could post, and the batches that its transfers are in.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     chain::{self, GENESIS, Hash},
+    export::BatchLine,
     hold::HoldState,
     store::{
         Head, Store, StoreError, StoreTx,
@@ -324,4 +325,47 @@ pub async fn has_books(db: &Db, scope: Scope) -> Result<bool, DbErr> {
     };
     tx.rollback().await?;
     Ok(found)
+}
+
+/// The batches with transfers of an environment among the `limit` next ones of its shard after a number, and the number to
+/// go on after; none after the last.
+///
+/// Reads every transfer of those batches: the whole costs one pass over the shard.
+///
+/// # Errors
+/// The database's.
+pub async fn batches(
+    db: &Db,
+    scope: Scope,
+    after: i64,
+    limit: i64,
+) -> Result<(Vec<BatchLine>, Option<i64>), DbErr> {
+    let sql = "SELECT b.batch, b.first_seq, b.last_seq, b.previous_hash, b.hash, \
+               (SELECT count(*) FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+               AND t.seq BETWEEN b.first_seq AND b.last_seq) \
+               FROM ledger_batch AS b WHERE b.shard_id = $1 AND b.batch > $3 ORDER BY b.batch LIMIT $4";
+    let tx = db.begin_ledger().await?;
+    let values: [Value; 4] = [scope.shard.into(), scope.id.into(), after.into(), limit.into()];
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, values);
+    let rows = tx.query_all_raw(statement).await?;
+    tx.rollback().await?;
+    let mut lines = Vec::new();
+    let mut last = None;
+    for row in rows {
+        let (previous, hash): (Vec<u8>, Vec<u8>) = (row.try_get_by_index(3)?, row.try_get_by_index(4)?);
+        let line = BatchLine {
+            batch: row.try_get_by_index(0)?,
+            shard: scope.shard,
+            first_position: row.try_get_by_index(1)?,
+            last_position: row.try_get_by_index(2)?,
+            own: row.try_get_by_index(5)?,
+            previous_hash: hex::encode(previous),
+            hash: hex::encode(hash),
+        };
+        last = Some(line.batch);
+        if line.own > 0 {
+            lines.push(line);
+        }
+    }
+    Ok((lines, last))
 }

@@ -12,6 +12,7 @@
 //! **Cost.** One transaction per request.
 
 pub mod block;
+pub mod export;
 pub mod http;
 mod model;
 pub mod statement;

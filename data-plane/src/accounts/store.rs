@@ -19,7 +19,10 @@ use sea_orm_migration::schema::{
 };
 use tenants::id::{AccountId, PartyId, TransferId};
 
-use super::model::{Order, Owner, Reason, ReasonCode, Record, Standing};
+use super::{
+    export::{BlockLine, MoveLine},
+    model::{Order, Owner, Reason, ReasonCode, Record, Standing},
+};
 
 /// Makes the tables. An account's row is not deleted; its moves, its blocks and their releases are never changed.
 pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
@@ -468,6 +471,70 @@ impl<'a> Accounts<'a> {
             .exec_without_returning(&**self.tx)
             .await
             .map(drop)
+    }
+
+    /// Every move of the states of these accounts, in order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn moves_of(&self, ids: &[AccountId]) -> Result<Vec<(AccountId, MoveLine)>, DbErr> {
+        use account_move::Column;
+        let rows = account_move::Entity::find()
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::EnvironmentId.eq(self.scope.id))
+            .filter(Column::AccountId.is_in(ids.iter().map(|id| id.uuid())))
+            .order_by_asc(Column::AccountId)
+            .order_by_asc(Column::Number)
+            .all(&**self.tx)
+            .await?;
+        rows.into_iter()
+            .map(|row| {
+                let code = ReasonCode::of(&row.reason).ok_or_else(|| broken("a reason"))?;
+                let line = MoveLine {
+                    number: row.number,
+                    to: row.to_state,
+                    reason: Reason { code, detail: row.detail },
+                    actor: row.actor,
+                    request_id: row.request_id,
+                    moved_at: row.moved_at,
+                };
+                Ok((AccountId::from_uuid(row.account_id), line))
+            })
+            .collect()
+    }
+
+    /// Every authority's order to block amounts of these accounts, in order.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn blocks_of(&self, ids: &[AccountId]) -> Result<Vec<(AccountId, BlockLine)>, DbErr> {
+        use account_block::Column;
+        let rows = account_block::Entity::find()
+            .filter(Column::ShardId.eq(self.scope.shard))
+            .filter(Column::EnvironmentId.eq(self.scope.id))
+            .filter(Column::AccountId.is_in(ids.iter().map(|id| id.uuid())))
+            .order_by_asc(Column::AccountId)
+            .order_by_asc(Column::HoldId)
+            .all(&**self.tx)
+            .await?;
+        let holds: Vec<TransferId> = rows.iter().map(|row| TransferId::from_uuid(row.hold_id)).collect();
+        let mut released: std::collections::HashMap<_, _> =
+            self.release_reasons(&holds).await?.into_iter().collect();
+        let line = |row: account_block::Model| {
+            let hold_id = TransferId::from_uuid(row.hold_id);
+            let line = BlockLine {
+                hold_id,
+                authority: row.authority,
+                reference: row.reference,
+                amount: row.amount,
+                beneficiary_id: AccountId::from_uuid(row.beneficiary_id),
+                actor: row.actor,
+                ordered_at: row.ordered_at,
+                release_reason: released.remove(&hold_id),
+            };
+            (AccountId::from_uuid(row.account_id), line)
+        };
+        Ok(rows.into_iter().map(line).collect())
     }
 }
 

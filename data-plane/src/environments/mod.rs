@@ -13,6 +13,7 @@
 //!
 //! **Cost.** A request looks at memory only. Each process looks at one number a second for what others have changed.
 
+pub mod export;
 pub mod http;
 mod model;
 mod objects;
@@ -46,6 +47,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::{
+    export::{Described, ExportLink, HandoverError, Page, ReadError, Reader, Reading, Source, links},
     model::Home,
     store::MIGRATION,
     system::{Counts, Wanted, counts, mark_reported_in_tx, observed_all, observed_since, want_in_tx},

@@ -4,12 +4,14 @@ use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use tenants::{
-    contract::{ClientIntent, ClientSeen, EnvironmentIntent, EnvironmentObserved},
+    contract::{ClientIntent, ClientSeen, EnvironmentIntent, EnvironmentObserved, ExportSeen},
     environment::{Condition, Desired, Mode, Phase, Status, UnknownText, observe},
     id::{EnvironmentId, OrganizationId, TenantId},
     jurisdiction::JurisdictionId,
     profile::Profile,
 };
+
+use super::export::Export;
 
 /// Whom an environment answers. Apart from how far it is: while a ready one is being changed it goes on serving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +104,8 @@ pub struct Record {
     pub reported_version: i64,
     /// When the row was made, wall clock.
     pub made_at: DateTime<Utc>,
+    /// What was exported of it, once it is to be removed.
+    pub export: Option<Export>,
 }
 
 /// A step on the way to what is wanted. Each looks first, and does nothing if it was done.
@@ -129,6 +133,10 @@ pub enum Step {
     Verify,
     /// Nothing is left that somebody may need.
     Clear,
+    /// What was begun in it is done.
+    Drain,
+    /// Everything that it has lies in the object store, for its tenant.
+    Export,
     /// Its objects are gone.
     RemoveObjects,
     /// Its data key is destroyed.
@@ -150,6 +158,8 @@ impl Step {
             Self::Objects => "objects",
             Self::Verify => "verify",
             Self::Clear => "clear",
+            Self::Drain => "drain",
+            Self::Export => "export",
             Self::RemoveObjects => "remove_objects",
             Self::Erase => "erase",
         }
@@ -191,6 +201,7 @@ impl Record {
             observed_version: 0,
             reported_version: 0,
             made_at: now,
+            export: None,
         }
     }
 
@@ -218,7 +229,15 @@ impl Record {
                 Step::Objects,
                 Step::Verify,
             ],
-            Desired::Removed => &[Step::Close, Step::Clients, Step::Clear, Step::RemoveObjects, Step::Erase],
+            Desired::Removed => &[
+                Step::Close,
+                Step::Clients,
+                Step::Drain,
+                Step::Export,
+                Step::Clear,
+                Step::RemoveObjects,
+                Step::Erase,
+            ],
             Desired::Unknown => &[Step::Withdraw, Step::Fit],
         }
     }
@@ -336,6 +355,20 @@ impl Record {
         wanted.iter().map(|client| ClientSeen { id: client.id, epoch: client.epoch }).collect()
     }
 
+    /// The export, once it is whole and signed.
+    fn exports_seen(&self) -> Vec<ExportSeen> {
+        let seen = self.export.iter().filter_map(|export| {
+            let seal = export.seal.as_ref()?;
+            Some(ExportSeen {
+                id: export.id,
+                sha256: seal.sha256.clone(),
+                bytes: seal.bytes,
+                signed_by: seal.signed_by.clone(),
+            })
+        });
+        seen.collect()
+    }
+
     /// What the control plane is told of it; nothing, where only the cell's configuration names it.
     pub fn observed(&self, with_intent: bool) -> Option<EnvironmentObserved> {
         let (organization, tenant) = self.owner?;
@@ -350,7 +383,7 @@ impl Record {
             profile_version: self.profile_version.clone(),
             clients: self.clients_seen(),
             schema: self.schema.clone(),
-            exports: Vec::new(),
+            exports: self.exports_seen(),
             intent: self.intent.clone().filter(|_| with_intent).map(Box::new),
         })
     }

@@ -33,11 +33,13 @@ struct Marker {
     generation: u64,
 }
 
-/// What is wrong with a place.
-enum Fault {
+/// What is wrong with a place, or with what is to be put there.
+pub(super) enum Fault {
     Objects(ObjectsError),
     /// The marker is another environment's, or none.
     Differs,
+    /// No key signs.
+    NoKey,
 }
 
 impl From<ObjectsError> for Fault {
@@ -48,8 +50,9 @@ impl From<ObjectsError> for Fault {
 
 impl Fault {
     /// A stable word, and a sentence for people who are not to know where the store is.
-    fn public(&self) -> (&'static str, &'static str) {
+    pub(super) fn public(&self) -> (&'static str, &'static str) {
         match self {
+            Self::NoKey => ("NoSigningKey", "the cell has no key that signs"),
             Self::Differs => ("MarkerDiffers", "the marker of the environment's objects is not its own"),
             Self::Objects(error) => {
                 let detail = match error {

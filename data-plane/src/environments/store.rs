@@ -55,6 +55,7 @@ pub const MIGRATION: Migration = Migration::new("m0030_environments", || {
             .column(big_integer("observed_version"))
             .column(big_integer("reported_version"))
             .column(timestamp_with_time_zone("made_at"))
+            .column(json_binary_null("export"))
             .key(&["id"])
             .unique(&["observed_version"])
             .check("(organization_id IS NULL) = (tenant_id IS NULL)")
@@ -106,6 +107,7 @@ mod environment {
         pub observed_version: i64,
         pub reported_version: i64,
         pub made_at: DateTimeUtc,
+        pub export: Option<Json>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -148,6 +150,7 @@ fn read(row: environment::Model) -> Result<Record, DbErr> {
         observed_version: row.observed_version,
         reported_version: row.reported_version,
         made_at: row.made_at,
+        export: row.export.map(serde_json::from_value).transpose().map_err(wrong)?,
     })
 }
 
@@ -177,6 +180,7 @@ fn row(record: &Record) -> Result<ActiveModel, DbErr> {
         observed_version: Set(record.observed_version),
         reported_version: Set(record.reported_version),
         made_at: Set(record.made_at),
+        export: Set(record.export.as_ref().map(json).transpose()?),
     })
 }
 

@@ -11,7 +11,7 @@ use platform::{
     keys::Keys,
     oauth::{Issuer, ProbeError, RegistrationError, StoreError, is_known},
     objects::Objects,
-    work::{Done, Retry, Runner, Store, WorkItem},
+    work::{self, Done, Retry, Runner, Store, WorkItem},
 };
 use sea_orm::DbErr;
 use tenants::{
@@ -20,7 +20,7 @@ use tenants::{
 };
 
 use super::{
-    Environments, Remains,
+    Environments, Remains, Source,
     model::{Access, LEDGER_POSTS, Record, SCHEMA_CURRENT, Step, TOKENS_ISSUED, condition},
     system,
 };
@@ -51,6 +51,8 @@ pub struct Converger {
     pub objects: Objects,
     /// What seals personal data.
     pub keys: Arc<Keys>,
+    /// The files of an export, in their order.
+    pub sources: &'static [Source],
     /// The wall clock.
     pub clock: Clock,
 }
@@ -209,6 +211,8 @@ impl Converger {
             Step::Objects => Ok(self.place(record).await),
             Step::Verify => self.verify(record).await,
             Step::Clear => self.clear(record).await,
+            Step::Drain => self.drain(record).await,
+            Step::Export => self.export(record).await,
             Step::RemoveObjects => Ok(self.remove_objects(record).await),
             Step::Erase => self.erase(record).await,
         }
@@ -316,6 +320,14 @@ impl Converger {
         let holds = looked.iter().all(|seen| seen.status == Status::True);
         let after = record.after(Step::Verify, looked);
         Ok(if holds { Look::Made(Record { schema, ..after }) } else { Look::Wait(after) })
+    }
+
+    /// Waits until nothing is left to do that was begun while it served; what fails for good is not waited for.
+    async fn drain(&self, record: &Record) -> Result<Look, Error> {
+        let open = work::open_kinds(&self.db, scope(record), CONVERGE).await?;
+        let Some(kind) = open.first() else { return Ok(Look::There) };
+        let seen = self.seen("Drained", Status::False, "WorkOpen", Some(format!("{kind} is not done yet")));
+        Ok(Look::Wait(record.after(Step::Drain, [seen])))
     }
 
     /// Nothing is removed here that somebody may need: what there is stops the removal, and the row says what it is.

@@ -189,9 +189,9 @@ impl From<New> for Draft {
 /// A natural or legal person that the tenant serves.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Party)]
-struct Wire {
+pub struct Wire {
     #[schema(example = "pty_01jd4q8e7xf2r9k3m5n7p0s4t6")]
-    id: PartyId,
+    pub(super) id: PartyId,
     r#type: Person,
     external_id: Option<String>,
     /// The name as one text.

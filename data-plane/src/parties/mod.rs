@@ -12,6 +12,7 @@
 //!
 //! Which identifiers there are, and their forms, is data of the compliance profile. Check digits are not looked at yet.
 
+pub mod export;
 pub mod http;
 pub mod import;
 mod model;

@@ -18,6 +18,7 @@
 //!
 //! **Cost.** One transaction for the preview, one for the commit; then two of the ledger's and two of the row's.
 
+pub mod export;
 pub mod http;
 mod model;
 mod store;

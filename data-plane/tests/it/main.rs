@@ -9,6 +9,7 @@ mod convergence;
 mod coverage;
 mod document;
 mod environments;
+mod exports;
 mod kills;
 mod money;
 mod objects;

@@ -16,7 +16,7 @@ impl Cell {
     }
 
     /// Carries out all work that is due by now, and what waits for something that was not there.
-    async fn works_later(&self) {
+    pub async fn works_later(&self) {
         let mut later = self.app.clock.now();
         for _ in 0..4 {
             later += TimeDelta::seconds(3);
@@ -144,6 +144,9 @@ async fn a_removed_environments_objects_are_removed_and_no_others() {
         cell.store.trouble(Trouble::Busy);
         let seen = cell.converges(&phased(10, Desired::Removed), 2).await;
         assert_eq!(seen.phase, Phase::Removing);
+        assert_eq!(holds(&seen, "Exported"), Some((Status::False, "Unreachable".to_owned())));
+        // What was never ready has nothing to be exported.
+        let seen = cell.converges(&phased(12, Desired::Removed), 1).await;
         assert_eq!(holds(&seen, "ObjectsRemoved"), Some((Status::False, "Unreachable".to_owned())));
         assert_eq!(cell.refusal_of(10).await.as_deref(), Some("unauthenticated"), "its tokens end first");
         cell.store.trouble(Trouble::None);

@@ -93,6 +93,8 @@ pub(super) struct State {
     pub(super) clients: Directory,
     pub(super) keys: Vec<Kept>,
     engine: Option<Arc<Engine>>,
+    /// Signs documents too.
+    pub(super) signing: Option<Arc<SigningKey>>,
 }
 
 type Engine = AuthorizationServer<Store, Wall>;
@@ -323,9 +325,10 @@ impl Issuer {
             }
             kept.push(key);
         }
-        let engine = active.map(|key| Arc::new(self.engine(key)));
+        let signing = active.map(Arc::new);
+        let engine = signing.clone().map(|key| Arc::new(self.engine(key)));
         let forgotten = known.keys.iter().any(|old| !kept.iter().any(|key| key.public == old.public));
-        let next = Arc::new(State { version, clients, keys: kept, engine });
+        let next = Arc::new(State { version, clients, keys: kept, engine, signing });
         {
             let mut state = self.0.state.write().unwrap_or_else(PoisonError::into_inner);
             // Of two refreshes at once the later change stays.
@@ -372,7 +375,7 @@ impl Issuer {
         self.rotate_if_due().await
     }
 
-    fn engine(&self, key: SigningKey) -> Engine {
+    fn engine(&self, key: Arc<SigningKey>) -> Engine {
         let Inner { url, clock, store, .. } = &*self.0;
         // Of the two, the second is the page where people type the code of a device: there is none.
         let mut config = ServerConfig::new(&**url, format!("{url}/"));

@@ -19,6 +19,7 @@
 mod changes;
 mod credential;
 mod directory;
+mod document;
 mod dpop;
 pub mod http;
 mod issuer;
@@ -32,6 +33,7 @@ mod token;
 
 pub use credential::{BadCredential, Credential};
 pub use directory::{Directory, Entry, Registration, RegistrationError, is_known};
+pub use document::Signed;
 pub use dpop::ProofError;
 pub use issuer::{Grant, Issuer, IssuerError, IssuerOptions, Proof, Refused, Request, is_name};
 pub use probe::ProbeError;

@@ -39,7 +39,7 @@ mod system;
 pub use model::{Backoff, Cure, Done, Failed, Lease, Options, Retry, Settled, WorkItem};
 pub use runner::{Runner, Tick};
 pub use store::{Dead, MIGRATION, New, dead_in_tx, enqueue_in_tx, requeue_in_tx};
-pub use system::{Backlog, SeaOrm, backlog, forget_finished};
+pub use system::{Backlog, SeaOrm, backlog, forget_finished, open_kinds};
 
 use std::future::Future;
 

@@ -229,6 +229,29 @@ pub async fn backlog(db: &Db, shard: i32) -> Result<Backlog, DbErr> {
     Ok(counted)
 }
 
+/// The kinds of the open work of `scope`, but for one kind.
+///
+/// # Errors
+/// The database failed.
+pub async fn open_kinds(db: &Db, scope: Scope, except: &str) -> Result<Vec<String>, DbErr> {
+    use sea_orm::{QueryOrder, QuerySelect};
+    let tx = db.begin_system().await?;
+    let kinds = Entity::find()
+        .select_only()
+        .column(Column::Kind)
+        .filter(Column::ShardId.eq(scope.shard))
+        .filter(Column::ScopeId.eq(scope.id))
+        .filter(Column::State.eq(OPEN))
+        .filter(Column::Kind.ne(except))
+        .order_by_asc(Column::Kind)
+        .distinct()
+        .into_tuple()
+        .all(&*tx)
+        .await?;
+    tx.commit().await?;
+    Ok(kinds)
+}
+
 /// Deletes the work of `shard` that was finished before `before` (wall clock); dead letters stay. Returns how many.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 mod access;
 mod bound;
+mod document;
 mod issue;
 mod rotate;
 mod scopes;

@@ -28,13 +28,13 @@ const CONTROL_PLANE: Order = &[
 ];
 
 /// Modules at the root of the crate that put the slices together; no slice knows them.
-const COMPOSITION: [&str; 5] = ["app", "background", "migrations", "router", "main"];
+const COMPOSITION: [&str; 6] = ["app", "background", "exports", "migrations", "router", "main"];
 
 /// The names of the files of a slice. What others may use is in its `mod.rs`.
 const PARTS: [&str; 8] = ["model", "store", "http", "work", "rules", "schedule", "system", "wire"];
 
 /// Where statements are written as text; everything else builds them with sea-orm.
-const RAW_HOMES: [&str; 9] = [
+const RAW_HOMES: [&str; 10] = [
     "platform/src/db/",
     "platform/src/idempotency/",
     "platform/src/work/system.rs",
@@ -42,6 +42,7 @@ const RAW_HOMES: [&str; 9] = [
     "data-plane/ledger/src/store/",
     "data-plane/ledger/src/writer.rs",
     "data-plane/ledger/src/books.rs",
+    "data-plane/ledger/src/export.rs",
     "data-plane/ledger/src/system.rs",
     "stack/src/bench/bare.rs",
 ];

@@ -148,18 +148,23 @@ impl Offsets {
     pub async fn clock(&self, scope: Scope, mode: Mode) -> Result<EnvironmentClock, DbErr> {
         let offset = match mode {
             Mode::Live => TimeDelta::zero(),
-            Mode::Sandbox => self
-                .known
-                .get_or_load(&scope, async {
-                    let tx = self.db.begin_read(scope).await?;
-                    let offset = offset_in_tx(&*tx, scope).await?;
-                    tx.commit().await?;
-                    Ok::<_, DbErr>(offset)
-                })
-                .await
-                .map_err(|err| DbErr::clone(&err))?,
+            Mode::Sandbox => match self.known.get(&scope).await {
+                Some(offset) => offset,
+                // Boxed: every request's future would have room for it.
+                None => Box::pin(self.load(scope)).await?,
+            },
         };
         Ok(EnvironmentClock::new(self.clock.clone(), offset))
+    }
+
+    async fn load(&self, scope: Scope) -> Result<TimeDelta, DbErr> {
+        let load = async {
+            let tx = self.db.begin_read(scope).await?;
+            let offset = offset_in_tx(&*tx, scope).await?;
+            tx.commit().await?;
+            Ok::<_, DbErr>(offset)
+        };
+        self.known.get_or_load(&scope, load).await.map_err(|error| DbErr::clone(&error))
     }
 
     /// Forgets the offset of `scope`: call it after the commit that moved its clock.

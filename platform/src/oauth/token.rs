@@ -113,7 +113,7 @@ impl Issuer {
         match self.known(presented, now) {
             // Perhaps another replica registered the client, or made the key, a moment ago.
             Err(TokenError::UnknownKey | TokenError::UnknownClient) => {
-                self.look_again().await;
+                Box::pin(self.look_again()).await;
                 self.known(presented, now)
             }
             done => done,

@@ -103,7 +103,8 @@ async fn balance_get(
     let tx = db.begin_read(ctx.scope).await?;
     let account = books::account(&tx, ctx.scope, id).await?;
     let then = match at {
-        Some(at) => Some(books::balance_at(&tx, ctx.scope, id, at).await?.unwrap_or_default()),
+        // Boxed: it needs more room than all the rest, and is rare.
+        Some(at) => Some(Box::pin(books::balance_at(&tx, ctx.scope, id, at)).await?.unwrap_or_default()),
         None => None,
     };
     tx.commit().await?;

@@ -118,8 +118,9 @@ pub struct Account {
     pub state: State,
     /// Whether the balance may fall below zero.
     pub may_overdraw: bool,
-    /// Whether limit rows stand beside it.
-    pub limited: bool,
+    /// How often its limits were set; 0: never, so that there are none. Whoever decided by limits as they were finds it
+    /// changed.
+    pub limits_revision: i64,
     /// Sum of posted debits.
     pub debits_posted: i64,
     /// Sum of posted credits.

@@ -1,4 +1,6 @@
 //! One batch: one transaction under the guard, or right behind the batch that has it.
+//!
+//! Its rows are read, or remembered; see [`crate::memory`].
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -6,6 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
     chain::{self, Hash},
+    memory::{Memory, Recalled},
     outcome::Outcome,
     rules::{AccountKey, Book, Call, Known, TransferKey},
     store::{Found, Head, StoreError, StoreTx},
@@ -14,14 +17,19 @@ use crate::{
 
 /// What a batch leaves behind; the next one may build on it before it is there.
 pub(crate) struct Written {
-    book: Book,
-    head: Head,
+    pub(crate) book: Book,
+    pub(crate) head: Head,
 }
 
 impl Written {
     /// Whether it has posted anything.
-    pub(crate) fn moves_head(&self) -> bool {
+    pub(crate) fn posts(&self) -> bool {
         !self.book.posted().is_empty()
+    }
+
+    /// Whether it moves the head, if only its time.
+    pub(crate) fn moves_head(&self) -> bool {
+        self.posts() || !self.book.kept().is_empty()
     }
 }
 
@@ -36,9 +44,11 @@ pub(crate) struct Begun<T> {
 /// A batch that is decided, and neither written nor committed.
 pub(crate) struct Decided<T> {
     tx: T,
-    head: Head,
+    pub(crate) head: Head,
     /// Whether nothing under way is before it.
     pub(crate) under_guard: bool,
+    /// Whether its rows were remembered, and not all read.
+    pub(crate) recalled: bool,
     /// One list per call.
     outcomes: Vec<Vec<Outcome>>,
     /// With the head as it will be.
@@ -77,9 +87,14 @@ impl<T: StoreTx> Begun<T> {
     pub(crate) fn behind(tx: T, before: Arc<Written>) -> Self {
         Begun { tx, head: before.head, before: Some(before) }
     }
+
+    /// What is remembered of the rows that these calls name.
+    pub(crate) fn recall(&self, memory: &mut Memory, calls: &[Call]) -> Option<Recalled> {
+        memory.recall(self.head, self.before.as_deref().map(|before| &before.book), calls)
+    }
 }
 
-/// Reads, decides, and prepares what is to be written. `clock` is the wall clock.
+/// Reads what is not in `recalled`, decides, and prepares what is to be written. `clock` is the wall clock.
 ///
 /// # Errors
 /// As the store says. Behind another batch also if there are refusals to keep and nothing to post: nothing in the database
@@ -89,12 +104,20 @@ pub(crate) async fn decide<T: StoreTx>(
     shard: i32,
     calls: &[Call],
     clock: DateTime<Utc>,
+    recalled: Option<Recalled>,
 ) -> Result<Decided<T>, StoreError> {
     let Begun { mut tx, head, before } = begun;
     let wall = clock.max(head.booked_at);
     let book_before = before.as_deref().map(|before| &before.book);
-    let mut book = load(&mut tx, shard, head, book_before, calls).await?;
-    let outcomes: Vec<Vec<Outcome>> = calls.iter().map(|call| book.post(call, wall)).collect();
+    let posted = match recalled {
+        Some(recalled) => post_recalled(&mut tx, shard, recalled, book_before, calls, wall).await?,
+        None => None,
+    };
+    let recalled = posted.is_some();
+    let (book, outcomes) = match posted {
+        Some(posted) => posted,
+        None => post(load(&mut tx, shard, head, book_before, calls).await?, calls, wall),
+    };
     let after = match book.posted().last() {
         Some(last) => {
             let batch = head.batch.saturating_add(1);
@@ -115,9 +138,39 @@ pub(crate) async fn decide<T: StoreTx>(
         tx,
         head,
         under_guard: before.is_none(),
+        recalled,
         outcomes,
         written: Arc::new(Written { book, head: after }),
     })
+}
+
+fn post(mut book: Book, calls: &[Call], wall: DateTime<Utc>) -> (Book, Vec<Vec<Outcome>>) {
+    let outcomes = calls.iter().map(|call| book.post(call, wall)).collect();
+    (book, outcomes)
+}
+
+/// Posts from memory. `None` unless every transfer is posted: nothing that is written would say of a refusal whether it
+/// rests on accounts as they are, and nobody has looked for what an id was used for.
+async fn post_recalled<T: StoreTx>(
+    tx: &mut T,
+    shard: i32,
+    recalled: Recalled,
+    before: Option<&Book>,
+    calls: &[Call],
+    wall: DateTime<Utc>,
+) -> Result<Option<(Book, Vec<Vec<Outcome>>)>, StoreError> {
+    let Recalled { mut book, missing } = recalled;
+    if !missing.is_empty() {
+        let found = tx.read(shard, &[], &missing).await?;
+        enter(&mut book, before, found);
+    }
+    let (book, outcomes) = post(book, calls, wall);
+    if !outcomes.iter().flatten().all(|outcome| matches!(outcome, Outcome::Posted(_))) {
+        return Ok(None);
+    }
+    let ids: BTreeSet<TransferKey> = book.posted().iter().map(|row| (row.environment, row.id)).collect();
+    tx.ensure_unused(shard, &Vec::from_iter(ids)).await?;
+    Ok(Some((book, outcomes)))
 }
 
 /// Writes what was prepared and makes it durable. Fails unless the batch before is there and nothing came between.

@@ -38,15 +38,15 @@ fn key(scope: Scope, id: AccountId) -> [Value; 3] {
 /// # Errors
 /// A unique violation if the id is taken.
 pub async fn open_in_tx(tx: &Tx, scope: Scope, new: &NewAccount) -> Result<(), DbErr> {
-    let sql = "INSERT INTO ledger_account (shard_id, environment_id, id, class, currency, state, may_overdraw, limited, \
-               debits_posted, credits_posted, debits_held, credits_held, last_effective_at, opened_at) \
+    let sql = "INSERT INTO ledger_account (shard_id, environment_id, id, class, currency, state, may_overdraw, \
+               limits_revision, debits_posted, credits_posted, debits_held, credits_held, last_effective_at, opened_at) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, $9, $10)";
     let values = key(scope, new.id).into_iter().chain([
         new.class.code().into(),
         new.currency.code().into(),
         State::Open.code().into(),
         new.may_overdraw.into(),
-        false.into(),
+        0_i64.into(),
         DateTime::<Utc>::UNIX_EPOCH.into(),
         new.opened_at.into(),
     ]);
@@ -85,10 +85,9 @@ pub async fn set_limits_in_tx(
     id: AccountId,
     limits: &[NewLimit],
 ) -> Result<(), DbErr> {
-    let sql =
-        "UPDATE ledger_account SET limited = $4 WHERE shard_id = $1 AND environment_id = $2 AND id = $3";
-    let values = key(scope, id).into_iter().chain([(!limits.is_empty()).into()]);
-    tx.execute_raw(statement(tx, sql, values)).await?;
+    let sql = "UPDATE ledger_account SET limits_revision = limits_revision + 1 \
+               WHERE shard_id = $1 AND environment_id = $2 AND id = $3";
+    tx.execute_raw(statement(tx, sql, key(scope, id))).await?;
     for before in limits_of(tx, scope, id).await? {
         let rule = before.rule;
         if !limits.iter().any(|new| (new.direction, new.window) == (rule.direction, rule.window)) {

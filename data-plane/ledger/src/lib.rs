@@ -7,8 +7,8 @@
 //! **Order.** Transfers of one shard have one order, [`transfer::Posted::seq`], in which the rules saw them.
 //!
 //! **Cost.** One database transaction per batch of up to [`MAX_BATCH`] transfers of any number of callers: guard, one
-//! read of accounts, limits and whether ids are new (another where there are holds or repetitions), the writes (one
-//! statement on PostgreSQL), commit.
+//! read of accounts, limits and whether ids are new (another where there are holds or repetitions; none where all accounts
+//! are remembered and all is posted), the writes (one statement on PostgreSQL), commit.
 //!
 //! **What it does not know.** Products, rails, countries, people. Limits are numbers in rows beside an account.
 //!
@@ -18,7 +18,7 @@
 //! | [`rules`] | the decisions, pure |
 //! | [`outcome`] | every answer, in order of precedence |
 //! | [`account`], [`hold`], [`limit`], [`transfer`] | the rows |
-//! | [`writer`], `batch` | group commit: who posts together; one transaction |
+//! | [`writer`], `batch`, `memory` | group commit: who posts together; one transaction; what need not be read |
 //! | [`store`] | what the writer needs of a database |
 //! | [`chain`], [`system`] | the hash chain, and its check |
 //! | [`http`] | the routes |
@@ -35,6 +35,7 @@ pub mod export;
 pub mod hold;
 pub mod http;
 pub mod limit;
+mod memory;
 pub mod migrations;
 pub mod movements;
 pub mod outcome;

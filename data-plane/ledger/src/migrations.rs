@@ -49,7 +49,7 @@ fn account() -> Table {
         .column(string("currency"))
         .column(small_integer("state"))
         .column(boolean("may_overdraw"))
-        .column(boolean("limited"))
+        .column(big_integer("limits_revision"))
         .column(big_integer("debits_posted"))
         .column(big_integer("credits_posted"))
         .column(big_integer("debits_held"))
@@ -61,7 +61,7 @@ fn account() -> Table {
         .check("debits_posted >= 0 AND credits_posted >= 0 AND debits_held >= 0 AND credits_held >= 0")
         .grant(Role::Ledger, &[Privilege::Select, Privilege::Update])
         .grant(Role::App, &[Privilege::Select, Privilege::Insert])
-        .grant_columns(Role::App, Privilege::Update, &["state", "limited"])
+        .grant_columns(Role::App, Privilege::Update, &["state", "limits_revision"])
 }
 
 fn limit() -> Table {

@@ -182,6 +182,14 @@ impl Book {
         &self.kept
     }
 
+    /// All accounts, with their limits, as this batch leaves them.
+    pub fn accounts(&self) -> impl Iterator<Item = (AccountKey, &Account, Vec<Limit>)> {
+        self.accounts.iter().map(|(key, slot)| {
+            let limits = self.limits.get(key).map(|slots| slots.iter().map(|slot| slot.row).collect());
+            (*key, &slot.row, limits.unwrap_or_default())
+        })
+    }
+
     /// The accounts to update.
     pub fn changed_accounts(&self) -> impl Iterator<Item = (Uuid, &Account)> {
         self.accounts.iter().filter(|(_, slot)| slot.changed).map(|(key, slot)| (key.0, &slot.row))

@@ -1,8 +1,8 @@
 //! Group commit: many callers' transfers in one database transaction.
 //!
 //! A shard's writers take all that has come while the batch before was committing; nobody waits on purpose. The
-//! database is the only truth: writers keep nothing between batches, so any number of processes may write one shard.
-//! The head row, the guard, decides who goes first.
+//! database is the only truth: what a writer remembers holds under the head row that it left and no other, so any number of
+//! processes may write one shard. The head row, the guard, decides who goes first.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot};
 use crate::{
     MAX_BATCH,
     batch::{self, Begun, Decided, Failure, Sent, Written},
+    memory::Memory,
     outcome::Outcome,
     rules::Call,
     store::{Store, StoreError},
@@ -123,7 +124,10 @@ pub async fn run<S: Store>(
             let begun = begun.await;
             let (calls, replies) = queue.batch(first);
             let decided = match begun {
-                Ok(begun) => batch::decide(begun, shard, &calls, clock()).await,
+                Ok(begun) => {
+                    let recalled = begun.recall(&mut under_way.now().memory, &calls);
+                    batch::decide(begun, shard, &calls, clock(), recalled).await
+                }
                 Err(error) => Err(error),
             };
             let pen = match mine {
@@ -134,13 +138,14 @@ pub async fn run<S: Store>(
             drop(queue);
             let done = match entered {
                 Some(decided) => {
-                    let under_guard = decided.under_guard;
+                    let (under_guard, recalled) = (decided.under_guard, decided.recalled);
                     let done = batch::write(decided, shard).await;
-                    under_way.leave(done.is_ok());
-                    // What rested on others and was not committed says nothing about the store.
+                    under_way.leave(done.is_ok(), recalled);
+                    // What rested on others or on memory and was not committed says nothing about the store.
                     done.map_err(|failure| {
-                        Some(failure)
-                            .filter(|failure| under_guard || matches!(failure.error, StoreError::Unknown(_)))
+                        Some(failure).filter(|failure| {
+                            (under_guard && !recalled) || matches!(failure.error, StoreError::Unknown(_))
+                        })
                     })
                 }
                 None => Err(None),
@@ -161,36 +166,55 @@ pub async fn run<S: Store>(
     tokio::join!(turns(), turns(), turns());
 }
 
-/// The batch that is being written, if it moves the head, and how many have failed.
+/// What a shard's writers share.
 #[derive(Default)]
-struct UnderWay(std::sync::Mutex<(Option<Arc<Written>>, u64)>);
+struct UnderWay(std::sync::Mutex<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// The batch that is being written, if it posts.
+    batch: Option<Arc<Written>>,
+    /// How many have failed.
+    failures: u64,
+    /// As that batch will leave it.
+    memory: Memory,
+}
 
 impl UnderWay {
-    fn now(&self) -> std::sync::MutexGuard<'_, (Option<Arc<Written>>, u64)> {
+    fn now(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// With its age, in failures.
+    /// The batch that is being written, with its age in failures.
     fn get(&self) -> (Option<Arc<Written>>, u64) {
-        self.now().clone()
+        let now = self.now();
+        (now.batch.clone(), now.failures)
     }
 
     /// For who has the pen. `false` if the batch that `decided` rests on has failed. Who only keeps refusals posts nothing,
     /// so that nobody behind it could tell whether it is there.
     fn enter<T>(&self, decided: &Decided<T>, age: u64) -> bool {
         let mut now = self.now();
-        let stands = decided.under_guard || now.1 == age;
+        let stands = decided.under_guard || now.failures == age;
         if stands && decided.written.moves_head() {
-            now.0 = Some(decided.written.clone());
+            now.memory.learn(decided.head, &decided.written);
+        }
+        if stands && decided.written.posts() {
+            now.batch = Some(decided.written.clone());
         }
         stands
     }
 
     /// Who rests on a batch that has failed is not let in.
-    fn leave(&self, committed: bool) {
+    fn leave(&self, committed: bool, recalled: bool) {
         let mut now = self.now();
-        now.0 = None;
-        now.1 = now.1.wrapping_add(u64::from(!committed));
+        now.batch = None;
+        if !committed {
+            now.failures = now.failures.wrapping_add(1);
+            if recalled {
+                now.memory.rest();
+            }
+        }
     }
 }
 
@@ -278,7 +302,7 @@ async fn attempt_once<S: Store>(
     clock: DateTime<Utc>,
 ) -> Result<Vec<Vec<Outcome>>, Failure> {
     let begun = Begun::under_guard(store.begin().await?, shard).await?;
-    batch::write(batch::decide(begun, shard, calls, clock).await?, shard).await
+    batch::write(batch::decide(begun, shard, calls, clock, None).await?, shard).await
 }
 
 fn report(shard: i32, attempt: u32, error: &StoreError) {

@@ -404,7 +404,7 @@ mod tests {
             currency: pesos(0).currency,
             state: State::Open,
             may_overdraw: false,
-            limited: false,
+            limits_revision: 0,
             debits_posted: 0,
             credits_posted: credits,
             debits_held: 0,

@@ -67,7 +67,7 @@ BEGIN
     IF credit_after > most THEN RETURN 'balance_overflow'; END IF;
     IF NOT debit.may_overdraw AND debit_after - debit.debits_held < 0 THEN RETURN 'insufficient_funds'; END IF;
 
-    IF debit.limited OR credit.limited THEN
+    IF debit.limits_revision > 0 OR credit.limits_revision > 0 THEN
         FOR bound IN
             SELECT * FROM ledger_limit
             WHERE shard_id = p_shard AND environment_id = p_environment

@@ -83,8 +83,8 @@ pub struct Found {
 /// One batch's transaction. Keys are environment and id, sorted.
 ///
 /// Only the head row is locked by reading. Whoever has it is alone in writing transfers, totals, holds and usage. What
-/// others write (an account's state, its limits) is compared with what was read when the row is written, and a difference
-/// is [`StoreError::Retry`]. So a transfer and a closure that overlap come out in one order or the other.
+/// others write (an account's state, the revision of its limits) is compared with what was read when the row is written,
+/// and a difference is [`StoreError::Retry`]. So a transfer and a closure that overlap come out in one order or the other.
 ///
 /// What is inserted and updated waits, if several may write at once, for [`append_batch`](StoreTx::append_batch): before
 /// it no row is touched, so that no other transaction is kept waiting.
@@ -122,6 +122,14 @@ pub trait StoreTx: Send {
         accounts: &[AccountKey],
     ) -> impl Future<Output = Result<Found, StoreError>> + Send;
 
+    /// Insists that none of these ids was used, for who has not looked; otherwise [`StoreError::Retry`], at the latest when
+    /// the batch is appended.
+    fn ensure_unused(
+        &mut self,
+        shard: i32,
+        ids: &[TransferKey],
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Appends transfers.
     fn insert_transfers(
         &mut self,
@@ -143,14 +151,14 @@ pub trait StoreTx: Send {
         rows: &[Hold],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the totals and the newest effective time of accounts whose state, and whether they are limited, is as read.
+    /// Writes the totals and the newest effective time of accounts whose state and revision of limits are as read.
     fn update_accounts(
         &mut self,
         shard: i32,
         rows: &[(Uuid, Account)],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// Writes the usage of limits that are as read.
+    /// Writes the usage of limits; their accounts' revision says whether they are as read.
     fn update_limits(
         &mut self,
         shard: i32,

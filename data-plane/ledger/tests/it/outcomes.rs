@@ -65,7 +65,7 @@ fn account(number: u128) -> Account {
             _ => State::Open,
         },
         may_overdraw: false,
-        limited: number == LIMITED,
+        limits_revision: i64::from(number == LIMITED),
         debits_posted: 0,
         credits_posted: if number == FULL { RICH } else { 5_000 },
         debits_held: 0,

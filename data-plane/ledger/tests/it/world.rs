@@ -1,6 +1,9 @@
 //! A ledger on a database of its own, under a clock that the test moves.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, AtomicU32, Ordering},
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{
@@ -11,7 +14,7 @@ use ledger::{
     rules::Call,
     store::sql::SqlStore,
     transfer::{Provenance, Transfer},
-    writer,
+    writer::{self, Command},
 };
 use platform::{
     ctx::Scope,
@@ -22,6 +25,7 @@ use tenants::{
     id::{AccountId, TransferId},
     money::Currency,
 };
+use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 /// The tables that the ledger needs.
@@ -61,18 +65,25 @@ pub struct World {
     pub store: SqlStore,
     pub scope: Scope,
     pub now: DateTime<Utc>,
+    /// To a writer that runs as long as the world, and remembers what it wrote.
+    writer: mpsc::Sender<Command>,
+    /// Its clock, in microseconds.
+    clock: Arc<AtomicI64>,
+    posts: AtomicU32,
 }
 
 impl World {
     pub async fn on(db: TestDb) -> World {
         let store = SqlStore(db.db().clone());
         store.ensure_shards(2).await.unwrap();
-        World {
-            db,
-            store,
-            scope: Scope::new(1, Uuid::from_u128(0xe)),
-            now: "2026-03-01T12:00:00Z".parse().unwrap(),
-        }
+        let scope = Scope::new(1, Uuid::from_u128(0xe));
+        let (writer, commands) = mpsc::channel(1);
+        let clock = Arc::new(AtomicI64::new(0));
+        let now = clock.clone();
+        let now = move || DateTime::from_timestamp_micros(now.load(Ordering::SeqCst)).unwrap();
+        tokio::spawn(writer::run(Arc::new(store.clone()), scope.shard, commands, now));
+        let now = "2026-03-01T12:00:00Z".parse().unwrap();
+        World { db, store, scope, now, writer, clock, posts: AtomicU32::new(0) }
     }
 
     /// One on each database.
@@ -98,9 +109,17 @@ impl World {
         Call { environment: self.scope.id, provenance, transfers }
     }
 
+    /// Posts by the writer; every fifth time as another process would, of which it does not know.
     pub async fn post(&self, transfers: Vec<Transfer>) -> Vec<Outcome> {
-        let calls = [self.call(transfers)];
-        writer::post(&self.store, self.scope.shard, &calls, || self.now).await.unwrap().remove(0)
+        let call = self.call(transfers);
+        if self.posts.fetch_add(1, Ordering::SeqCst) % 5 == 4 {
+            let posted = writer::post(&self.store, self.scope.shard, &[call], || self.now).await;
+            return posted.unwrap().remove(0);
+        }
+        self.clock.store(self.now.timestamp_micros(), Ordering::SeqCst);
+        let (reply, answer) = oneshot::channel();
+        assert!(self.writer.send(Command { call, reply, room: None }).await.is_ok());
+        answer.await.unwrap().unwrap()
     }
 
     pub async fn open(&self, id: AccountId, class: Class, currency: &str, may_overdraw: bool) {

@@ -2,12 +2,12 @@
 
 use ledger::{
     Ledger,
-    account::Class,
+    account::{Class, State},
     books,
     hold::HoldState,
     limit::{Direction, NewLimit, Window},
     movements::{Capture, Deposit, Hold, PlainTransfer},
-    outcome::Outcome,
+    outcome::{Outcome, Reason},
     store::{Head, Store, StoreError, StoreTx, sql::SqlStore},
     system::{ChainError, Counted, TotalsError, verify_chain, verify_totals},
     transfer::Transfer,
@@ -297,8 +297,10 @@ async fn what_others_changed_since_it_was_read_is_not_written_over() {
     let store = SqlStore(world.db.db().clone());
     for (change, back) in [
         ("UPDATE ledger_account SET state = 3 WHERE class = 1", "UPDATE ledger_account SET state = 0"),
-        ("UPDATE ledger_account SET limited = false", "UPDATE ledger_account SET limited = class = 1"),
-        ("UPDATE ledger_limit SET maximum = 1", "UPDATE ledger_limit SET maximum = 100"),
+        (
+            "UPDATE ledger_account SET limits_revision = limits_revision + class",
+            "UPDATE ledger_account SET limits_revision = limits_revision - class",
+        ),
         ("SELECT 1", "SELECT 1"),
     ] {
         let mut tx = store.begin().await.unwrap();
@@ -313,5 +315,74 @@ async fn what_others_changed_since_it_was_read_is_not_written_over() {
         assert_eq!(noticed, change != "SELECT 1", "{change}: {written:?}");
         drop(tx);
         root.execute_unprepared(back).await.unwrap();
+    }
+}
+
+/// What a writer remembers does not outlive another's change of it.
+#[tokio::test]
+async fn a_writer_that_remembers_notices_what_others_change() {
+    for world in World::both().await {
+        let label = label(world.db.backend());
+        let ledger = Ledger::start(world.db.db(), 2, &Clock::system()).await.unwrap();
+        let ctx = ctx(&world);
+        let [cash, customer] = [account_id(1), account_id(2)];
+        world.open(cash, Class::Asset, "MXN", true).await;
+        world.open(customer, Class::Liability, "MXN", false).await;
+        let deposit = async |number, amount| {
+            let deposit =
+                Deposit { id: transfer_id(number), debit: cash, credit: customer, money: mxn(amount) };
+            match ledger.post_one(&ctx, deposit).await.unwrap() {
+                Outcome::Posted(row) => Ok(row.credit_balance),
+                Outcome::Replayed(row) => Ok(-row.credit_balance),
+                Outcome::Rejected(rejection) => Err(rejection.reason),
+            }
+        };
+        let rule = |window, maximum| NewLimit {
+            direction: Direction::In,
+            window,
+            maximum,
+            time_zone: chrono_tz::Tz::America__Bogota,
+        };
+        assert_eq!(deposit(1, 100).await, Ok(100), "{label}");
+        assert_eq!(deposit(2, 100).await, Ok(200), "{label}");
+
+        assert!(world.move_state(customer, State::Open, State::Frozen).await);
+        assert_eq!(deposit(3, 1).await, Err(Reason::CreditAccountFrozen), "{label}");
+        assert!(world.move_state(customer, State::Frozen, State::Open).await);
+        assert_eq!(deposit(4, 1).await, Ok(201), "{label}");
+
+        // The second limit of an account, and then another maximum of the same one.
+        world.set_limits(customer, &[rule(Window::Day, 10_000)]).await;
+        assert_eq!(deposit(5, 1).await, Ok(202), "{label}");
+        world.set_limits(customer, &[rule(Window::Day, 10_000), rule(Window::Transfer, 50)]).await;
+        assert_eq!(deposit(6, 51).await, Err(Reason::LimitExceeded), "{label}");
+        world.set_limits(customer, &[rule(Window::Transfer, 60)]).await;
+        assert_eq!(deposit(7, 51).await, Ok(253), "{label}");
+
+        // Another process writes the shard: its books, and an id of its own.
+        let other = Deposit { id: transfer_id(8), debit: cash, credit: customer, money: mxn(7) };
+        world.post(vec![other.into()]).await;
+        assert_eq!(deposit(9, 1).await, Ok(261), "{label}");
+        assert_eq!(deposit(8, 7).await, Ok(-260), "{label}");
+        assert_eq!(deposit(8, 8).await, Err(Reason::IdReused), "{label}");
+        // Refused by another process, and refused again though it could be posted now.
+        let refused = Deposit { id: transfer_id(10), debit: cash, credit: customer, money: mxn(61) };
+        world.post(vec![refused.into()]).await;
+        world.set_limits(customer, &[]).await;
+        assert_eq!(deposit(11, 1).await, Ok(262), "{label}");
+        assert_eq!(deposit(10, 61).await, Err(Reason::LimitExceeded), "{label}");
+        world.check_books().await;
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_has_the_shards_it_was_made_with() {
+    for world in World::both().await {
+        for shards in [1, 3] {
+            let refused = Ledger::start(world.db.db(), shards, &Clock::system()).await.err().unwrap();
+            let said = refused.to_string();
+            assert!(said.contains("set cell.shards to 2"), "{said}");
+        }
+        assert!(Ledger::start(world.db.db(), 2, &Clock::system()).await.is_ok());
     }
 }

@@ -24,7 +24,7 @@ pub(crate) const TRANSFER: &str = "t.environment_id, t.id, t.seq, t.kind, t.debi
      t.booked_at, t.content, t.actor, t.client_id, t.request_id, t.idempotency_key, t.reference";
 
 /// The columns that [`account`] reads, in order.
-pub(crate) const ACCOUNT: &str = "t.environment_id, t.id, t.class, t.currency, t.state, t.may_overdraw, t.limited, \
+pub(crate) const ACCOUNT: &str = "t.environment_id, t.id, t.class, t.currency, t.state, t.may_overdraw, t.limits_revision, \
      t.debits_posted, t.credits_posted, t.debits_held, t.credits_held, t.last_effective_at";
 
 /// The columns that [`hold`] reads, in order.
@@ -106,7 +106,7 @@ pub(crate) fn account(row: &QueryResult) -> Result<(Uuid, Account), DbErr> {
         currency: currency(row, 3)?,
         state: State::from_code(row.try_get_by_index(4)?).ok_or_else(|| unknown("state"))?,
         may_overdraw: row.try_get_by_index(5)?,
-        limited: row.try_get_by_index(6)?,
+        limits_revision: row.try_get_by_index(6)?,
         debits_posted: row.try_get_by_index(7)?,
         credits_posted: row.try_get_by_index(8)?,
         debits_held: row.try_get_by_index(9)?,

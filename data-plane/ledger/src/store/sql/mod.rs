@@ -41,7 +41,7 @@ pub struct SqlTx {
     writes: Vec<Write>,
 }
 
-/// A statement that changes as many rows as it was given.
+/// A statement that changes, or finds, as many rows as `count` says.
 struct Write {
     /// With `{u}` for the rows and `$1` for the shard.
     sql: String,
@@ -72,12 +72,19 @@ fn unexpected(what: &str) -> StoreError {
 }
 
 impl SqlStore {
-    /// Makes the head rows of shards `0..shards` that are not there yet.
+    /// Makes the head rows of shards `0..shards` if there are none yet.
     ///
     /// # Errors
-    /// As the database says.
+    /// As the database says, or it has another number of shards: whoever lives on one that is missing could not be served.
     pub async fn ensure_shards(&self, shards: i32) -> Result<(), DbErr> {
         let tx = self.0.begin_ledger().await?;
+        let sql = "SELECT count(*) FROM ledger_head";
+        let count = tx.query_one_raw(Statement::from_string(tx.get_database_backend(), sql)).await?;
+        let there: i64 = count.map(|row| row.try_get_by_index(0)).transpose()?.unwrap_or_default();
+        if there != 0 && there != i64::from(shards) {
+            let other = format!("it was made with {there} shards, not {shards}: set cell.shards to {there}");
+            return Err(DbErr::Custom(other));
+        }
         for shard in 0..shards {
             let sql = "INSERT INTO ledger_head (shard_id, batch, seq, hash, booked_at) VALUES ($1, 0, 0, $2, $3) \
                        ON CONFLICT DO NOTHING";
@@ -154,7 +161,7 @@ impl SqlTx {
     /// Changes rows and insists that each is as it was read; see [`SqlTx`] for when.
     async fn write(&mut self, shard: i32, write: Write) -> Result<(), StoreError> {
         if self.backend() == Backend::Postgres {
-            self.writes.push(write);
+            self.writes.push(Write { sql: format!("{} RETURNING 1", write.sql), ..write });
             return Ok(());
         }
         let done = self.execute(write.rows.statement(Backend::Sqlite, shard, &write.sql)).await?;
@@ -173,7 +180,7 @@ impl SqlTx {
         let mut expected = Vec::with_capacity(writes.len());
         for (number, Write { sql, rows, count }) in writes.into_iter().enumerate() {
             let sql = rows.bind(&sql, &mut values);
-            parts.push(format!("w{number} AS ({sql} RETURNING 1)"));
+            parts.push(format!("w{number} AS ({sql})"));
             counts.push(format!("(SELECT count(*) FROM w{number})"));
             expected.push(i64::try_from(count).unwrap_or(i64::MAX));
         }
@@ -284,7 +291,7 @@ impl StoreTx for SqlTx {
             "SELECT {ACCOUNT}, {LIMIT}, {} OR {} AS known FROM {{u}} JOIN ledger_account AS t \
              ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
              LEFT JOIN ledger_limit AS l ON l.shard_id = t.shard_id AND l.environment_id = t.environment_id \
-             AND l.account_id = CASE WHEN t.limited THEN t.id END",
+             AND l.account_id = CASE WHEN t.limits_revision > 0 THEN t.id END",
             used("ledger_transfer"),
             used("ledger_rejection"),
         );
@@ -301,6 +308,28 @@ impl StoreTx for SqlTx {
             }
         }
         Ok(found)
+    }
+
+    async fn ensure_unused(&mut self, shard: i32, ids: &[TransferKey]) -> Result<(), StoreError> {
+        let find = |table: &str| {
+            format!(
+                "SELECT 1 FROM {{u}} JOIN {table} AS t \
+                 ON t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id"
+            )
+        };
+        if self.backend() == Backend::Postgres {
+            // Of those that were posted the table's key says it.
+            let sql = find("ledger_rejection");
+            self.writes.push(Write { sql, rows: transfer_keys(ids), count: 0 });
+            return Ok(());
+        }
+        for table in ["ledger_transfer", "ledger_rejection"] {
+            let statement = transfer_keys(ids).statement(self.backend(), shard, &find(table));
+            if !self.query(statement, |_| Ok(())).await?.is_empty() {
+                return Err(changed());
+            }
+        }
+        Ok(())
     }
 
     async fn insert_transfers(&mut self, shard: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {
@@ -383,12 +412,12 @@ impl StoreTx for SqlTx {
             .integer("credits_held", rows.iter().map(|(_, row)| row.credits_held))
             .time("last_effective_at", rows.iter().map(|(_, row)| row.last_effective_at))
             .integer("state", rows.iter().map(|(_, row)| row.state.code().into()))
-            .integer("limited", rows.iter().map(|(_, row)| row.limited.into()));
+            .integer("limits_revision", rows.iter().map(|(_, row)| row.limits_revision));
         let sql = "UPDATE ledger_account AS t SET debits_posted = u.debits_posted, \
                    credits_posted = u.credits_posted, debits_held = u.debits_held, credits_held = u.credits_held, \
                    last_effective_at = u.last_effective_at FROM {u} \
                    WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.id = u.id \
-                   AND t.state = u.state AND t.limited = (u.limited <> 0)";
+                   AND t.state = u.state AND t.limits_revision = u.limits_revision";
         self.write(shard, Write { sql: sql.to_owned(), rows: columns, count: rows.len() }).await
     }
 
@@ -397,13 +426,10 @@ impl StoreTx for SqlTx {
             .integer("direction", rows.iter().map(|(_, row)| row.rule.direction.code().into()))
             .integer("time_window", rows.iter().map(|(_, row)| row.rule.window.code().into()))
             .integer("used", rows.iter().map(|(_, row)| row.used))
-            .time("started_at", rows.iter().map(|(_, row)| row.started_at))
-            .integer("maximum", rows.iter().map(|(_, row)| row.rule.maximum))
-            .text("time_zone", rows.iter().map(|(_, row)| row.rule.time_zone.name().to_owned()));
+            .time("started_at", rows.iter().map(|(_, row)| row.started_at));
         let sql = "UPDATE ledger_limit AS t SET used = u.used, started_at = u.started_at FROM {u} \
                    WHERE t.shard_id = $1 AND t.environment_id = u.environment_id AND t.account_id = u.id \
-                   AND t.direction = u.direction AND t.time_window = u.time_window \
-                   AND t.maximum = u.maximum AND t.time_zone = u.time_zone";
+                   AND t.direction = u.direction AND t.time_window = u.time_window";
         self.write(shard, Write { sql: sql.to_owned(), rows: columns, count: rows.len() }).await
     }
 

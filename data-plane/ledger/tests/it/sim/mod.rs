@@ -3,7 +3,7 @@
 //! A run has two writers on one shard, clients that ask again and again, flows on two work runners, and faults drawn from
 //! the seed: statements that break off, commits without an answer (done or not), writers and runners that die between any
 //! two steps, leases that are lost, duplicates of every request, a wall clock that jumps both ways, an account that is
-//! frozen, opened and closed meanwhile. At its end the books are checked by folding over the rows, which shares no code
+//! frozen, opened, closed and limited meanwhile. At its end the books are checked by folding over the rows, which shares no code
 //! with the rules.
 
 mod scheduler;
@@ -75,6 +75,15 @@ fn now(clock: &AtomicI64) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(clock.load(Ordering::SeqCst)).unwrap()
 }
 
+fn limit_of_a_day() -> NewLimit {
+    NewLimit {
+        direction: Direction::Out,
+        window: Window::Day,
+        maximum: LIMIT,
+        time_zone: chrono_tz::Tz::America__Bogota,
+    }
+}
+
 fn arrange(rows: &mut Rows) {
     let currency = Currency::parse("MXN").unwrap();
     for number in 1..=ACCOUNTS {
@@ -84,7 +93,7 @@ fn arrange(rows: &mut Rows) {
             currency,
             state: State::Open,
             may_overdraw: number == 1,
-            limited: number == 2,
+            limits_revision: i64::from(number == 2),
             debits_posted: 0,
             credits_posted: 0,
             debits_held: 0,
@@ -93,12 +102,7 @@ fn arrange(rows: &mut Rows) {
         };
         rows.accounts.insert((ENVIRONMENT, account.id), account);
     }
-    let rule = NewLimit {
-        direction: Direction::Out,
-        window: Window::Day,
-        maximum: LIMIT,
-        time_zone: chrono_tz::Tz::America__Bogota,
-    };
+    let rule = limit_of_a_day();
     let limit = Limit { account: account_id(2), rule, used: 0, started_at: DateTime::UNIX_EPOCH };
     rows.limits.insert((ENVIRONMENT, limit.account, rule.direction, rule.window), limit);
 }
@@ -196,7 +200,12 @@ async fn trouble(tasks: Tasks, clients: Clients, store: SimStore, work: SimWork,
             give_way().await;
         }
         let victim = rng.random_range(0..2);
-        match rng.random_range(0..5) {
+        match rng.random_range(0..6) {
+            5 => {
+                let window = Window::Transfer;
+                let rule = NewLimit { window, maximum: rng.random_range(0..400), ..limit_of_a_day() };
+                store.set_limit((ENVIRONMENT, account_id(MOVED)), rule);
+            }
             4 => store.move_account((ENVIRONMENT, account_id(MOVED)), |account| {
                 let held = account.debits_held + account.credits_held;
                 let empty = account.balance() == Some(0) && held == 0;
@@ -377,7 +386,12 @@ fn check(rows: &Rows, asked: &BTreeMap<Uuid, Transfer>, answers: &BTreeMap<Uuid,
             let available = net.get(&debit).unwrap_or(&0) - held.get(&debit).unwrap_or(&0);
             assert!(available >= 0, "overdrawn by {row:?}");
         }
-        if debit == 2 && matches!(row.kind, Kind::Transfer | Kind::Hold) {
+        let counts = matches!(row.kind, Kind::Transfer | Kind::Hold);
+        if debit == MOVED && counts {
+            let before = rows.maxima.iter().rev().find(|(seq, _)| *seq < row.seq);
+            assert!(before.is_none_or(|(_, most)| row.amount <= *most), "a limit is passed by {row:?}");
+        }
+        if debit == 2 && counts {
             let day = row.effective_at.with_timezone(&chrono_tz::Tz::America__Bogota).date_naive();
             placed_on.insert(row.id, day);
             let used = out_today.entry(day).or_default();

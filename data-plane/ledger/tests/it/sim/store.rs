@@ -12,7 +12,7 @@ use ledger::{
     account::Account,
     chain::{GENESIS, Hash},
     hold::Hold,
-    limit::{Direction, Limit, Window},
+    limit::{Direction, Limit, NewLimit, Window},
     rules::{AccountKey, Kept, Known, TransferKey},
     store::{Found, Head, Store, StoreError, StoreTx},
     transfer::Posted,
@@ -41,6 +41,8 @@ pub struct Rows {
     pub holds: BTreeMap<TransferKey, Hold>,
     pub limits: BTreeMap<LimitKey, Limit>,
     pub transfers: BTreeMap<TransferKey, Arc<Posted>>,
+    /// What one transfer out of the moved account could be at most, after the position at which that was set.
+    pub maxima: Vec<(i64, i64)>,
     /// With the time of the head that they came with.
     pub rejections: BTreeMap<TransferKey, (Known, DateTime<Utc>)>,
 }
@@ -79,6 +81,7 @@ pub struct SimTx {
 
 #[derive(Default)]
 struct Staged {
+    unused: Vec<TransferKey>,
     transfers: Vec<Arc<Posted>>,
     holds: Vec<Hold>,
     accounts: Vec<(Uuid, Account)>,
@@ -115,6 +118,22 @@ impl SimStore {
             && let Some(account) = state.committed.accounts.get_mut(&key)
         {
             change(account);
+        }
+    }
+
+    /// What another transaction does to an account's limits, at the same moments: this one alone.
+    pub fn set_limit(&self, key: AccountKey, rule: NewLimit) {
+        let mut state = self.state();
+        if !state.locks.contains_key(&Lock::Account(key))
+            && let Some(account) = state.committed.accounts.get_mut(&key)
+        {
+            account.limits_revision += 1;
+            let limit = Limit { account: key.1, rule, used: 0, started_at: DateTime::UNIX_EPOCH };
+            let rows = &mut state.committed;
+            rows.limits.retain(|at, _| (at.0, at.1) != key);
+            rows.limits.insert((key.0, key.1, rule.direction, rule.window), limit);
+            let seq = rows.heads.values().map(|head| head.seq).max().unwrap_or_default();
+            rows.maxima.push((seq, rule.maximum));
         }
     }
 
@@ -159,14 +178,18 @@ impl SimTx {
 
 impl SimTx {
     async fn write_staged(&mut self) -> Result<(), StoreError> {
-        let Staged { transfers, holds, accounts, limits } = std::mem::take(&mut self.staged);
+        let Staged { unused, transfers, holds, accounts, limits } = std::mem::take(&mut self.staged);
         self.statement().await?;
+        if self.store.with(|rows| unused.iter().any(|key| rows.rejections.contains_key(key))) {
+            self.dead = true;
+            return Err(StoreError::Retry("an id was refused".into()));
+        }
         for row in transfers {
             let key = (row.environment, row.id);
             let taken = self.store.with(|committed| committed.transfers.contains_key(&key));
             if taken || self.written.transfers.insert(key, row).is_some() {
                 self.dead = true;
-                return Err(StoreError::Failed("duplicate key".into()));
+                return Err(StoreError::Retry("duplicate key".into()));
             }
         }
         self.statement().await?;
@@ -177,7 +200,8 @@ impl SimTx {
             self.lock(Lock::Account(key)).await;
             // An update writes totals only: state and limits are another transaction's columns.
             let before = self.store.with(|committed| committed.accounts.get(&key).cloned());
-            if before.map(|before| (before.state, before.limited)) != Some((row.state, row.limited)) {
+            let others = |row: &Account| (row.state, row.limits_revision);
+            if before.as_ref().map(others) != Some(others(&row)) {
                 self.dead = true;
                 return Err(StoreError::Retry("a row is not as it was read".into()));
             }
@@ -187,10 +211,6 @@ impl SimTx {
         for (environment, row) in limits {
             let key = (environment, row.account, row.rule.direction, row.rule.window);
             self.lock(Lock::Limit(key)).await;
-            if self.store.with(|rows| rows.limits.get(&key).map(|before| before.rule)) != Some(row.rule) {
-                self.dead = true;
-                return Err(StoreError::Retry("a row is not as it was read".into()));
-            }
             self.written.limits.insert(key, row);
         }
         Ok(())
@@ -288,6 +308,11 @@ impl StoreTx for SimTx {
                 .map(|(key, row)| (key.0, *row))
                 .collect(),
         }))
+    }
+
+    async fn ensure_unused(&mut self, _: i32, ids: &[TransferKey]) -> Result<(), StoreError> {
+        self.staged.unused.extend_from_slice(ids);
+        Ok(())
     }
 
     async fn insert_transfers(&mut self, _: i32, rows: &[Arc<Posted>]) -> Result<(), StoreError> {

@@ -50,7 +50,7 @@ impl Books for World {
             currency: Currency::parse(currency).unwrap(),
             state: State::Open,
             may_overdraw,
-            limited: false,
+            limits_revision: 0,
             debits_posted: 0,
             credits_posted: 0,
             debits_held: 0,
@@ -74,7 +74,7 @@ impl Books for World {
 
     async fn set_limits(&self, id: AccountId, limits: &[NewLimit]) {
         self.store.with(|rows| {
-            rows.accounts.get_mut(&(ENVIRONMENT, id)).unwrap().limited = !limits.is_empty();
+            rows.accounts.get_mut(&(ENVIRONMENT, id)).unwrap().limits_revision += 1;
             let key = |rule: &NewLimit| (ENVIRONMENT, id, rule.direction, rule.window);
             rows.limits.retain(|at, _| at.1 != id || limits.iter().any(|rule| key(rule) == *at));
             for rule in limits {

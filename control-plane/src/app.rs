@@ -15,7 +15,6 @@ use platform::{
     token::Access,
     work::{Options, Runner, SeaOrm},
 };
-use tenants::environment::Mode;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -69,12 +68,14 @@ impl App {
         clock: Clock,
         drain: &Drain,
     ) -> Result<Self, ControlPlaneError> {
+        let mode = config.control_plane.mode;
         let db = Db::connect(&config.database).await.map_err(StartError::from)?;
+        db.check_mode(mode).await?;
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
         let keys = Arc::new(Keys::start(db.clone(), PLATFORM.shard + 1, &config.keys, clock.now()).await?);
         let url = config.control_plane.public_url.clone();
-        let options = IssuerOptions { url, secrets: false, rotation: Rotation::USUAL };
+        let options = IssuerOptions { url, mode, secrets: false, rotation: Rotation::USUAL };
         let issuer = Issuer::start(db.clone(), keys.home(), clock.clone(), options).await?;
         operators(&issuer, &config.operators).await?;
         let access = Access::new(issuer.clone(), clock.clone());
@@ -99,10 +100,9 @@ impl App {
     }
 }
 
-/// Registers the operators of the configuration, and no others. The control plane is for no trial, but its tokens need not
-/// be bound: that is each client's own.
+/// Registers the operators of the configuration, and no others.
 async fn operators(issuer: &Issuer, sections: &[ClientSection]) -> Result<(), ControlPlaneError> {
     let scopes = router::scopes();
     let wanted: Vec<_> = sections.iter().map(|section| section.intent(&scopes)).collect();
-    Ok(issuer.ensure_clients(PLATFORM, Mode::Sandbox, &wanted).await?)
+    Ok(issuer.ensure_clients(PLATFORM, issuer.mode(), &wanted).await?)
 }

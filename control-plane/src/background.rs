@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use platform::{
     drain::Drain,
-    tls::TlsServer,
-    upkeep::{self, COUNT_EVERY, FORGET_EVERY, KEEP_UP_EVERY, every},
+    tls::{TlsFiles, TlsServer},
+    upkeep::{self, COUNT_EVERY, FORGET_EVERY, KEEP_UP_EVERY, SHOW_EVERY, every},
 };
 use tokio::task::JoinSet;
 
@@ -38,8 +38,14 @@ fn certify(app: &App, tls: &TlsServer, names: &[String]) {
     }
 }
 
-/// Starts the tasks on the current runtime; `names` are those by which cells reach the listener `tls`.
-pub fn start(app: &App, tls: TlsServer, names: Vec<String>, drain: &Drain) -> Background {
+/// Starts the tasks on the current runtime; `names` are those by which cells reach the listener `tls`, and `shown` is the
+/// certificate of the listener for callers, and its files.
+pub fn start(
+    app: &App,
+    (tls, names): (TlsServer, Vec<String>),
+    shown: Option<(TlsFiles, TlsServer)>,
+    drain: &Drain,
+) -> Background {
     let mut tasks = JoinSet::new();
     let (working, until) = (app.clone(), drain.clone());
     tasks.spawn(async move { working.work.run(&working.clock, &until).await });
@@ -76,5 +82,11 @@ pub fn start(app: &App, tls: TlsServer, names: Vec<String>, drain: &Drain) -> Ba
         let app = wrapping.clone();
         async move { upkeep::rewrap(&app.keys).await }
     }));
+    if let Some((files, server)) = shown {
+        tasks.spawn(every(SHOW_EVERY, drain.clone(), move || {
+            files.show(&server);
+            std::future::ready(())
+        }));
+    }
     Background(tasks)
 }

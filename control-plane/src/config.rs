@@ -9,10 +9,13 @@ use platform::{
     egress::EgressConfig,
     keys::KeysConfig,
     layers::HttpConfig,
+    live,
     oauth::{self, ClientSection},
     telemetry::TelemetryConfig,
+    tls::TlsFiles,
 };
 use serde::Deserialize;
+use tenants::environment::Mode;
 
 /// The configuration of the control plane.
 #[derive(Debug, Clone, Deserialize)]
@@ -28,6 +31,9 @@ pub struct ControlPlaneConfig {
     pub operators: Vec<ClientSection>,
     /// The authority of the cell link.
     pub pki: PkiSection,
+    /// What callers are shown over TLS; none where something in front ends it.
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
     /// The limits of its tower stack.
     pub http: HttpConfig,
     /// How it stops.
@@ -44,6 +50,8 @@ pub struct ControlPlaneConfig {
 pub struct ControlPlaneSection {
     /// Its name, for people and logs.
     pub name: String,
+    /// Whether it is for real: in live mode the tokens of all its callers are bound.
+    pub mode: Mode,
     /// Where it listens for callers with tokens.
     pub listen: SocketAddr,
     /// Where callers reach it; its name as an issuer of tokens, and their audience.
@@ -79,7 +87,9 @@ impl Config for ControlPlaneConfig {
     const DEFAULTS: &'static str = include_str!("../control-plane.default.toml");
 
     fn check(&self, faults: &mut Faults) {
-        let Self { control_plane, operators, http, telemetry, egress, .. } = self;
+        let Self { control_plane, operators, database, tls, http, telemetry, egress, .. } = self;
+        let mode = control_plane.mode;
+        live::check("control_plane", (mode, &control_plane.public_url), database, tls.as_ref(), faults);
         let named = (1..=63).contains(&control_plane.name.len())
             && control_plane
                 .name
@@ -97,7 +107,7 @@ impl Config for ControlPlaneConfig {
             "be `https://host` or `https://host:port`, without a path",
         );
         for (index, operator) in operators.iter().enumerate() {
-            operator.check(&format!("operators.{index}"), false, faults);
+            operator.check(&format!("operators.{index}"), mode, false, faults);
         }
         http.check("http", faults);
         telemetry.check("telemetry", faults);

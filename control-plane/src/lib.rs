@@ -29,7 +29,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 use platform::{
     ctx::{Clock, Scope},
     db::StartError,
-    drain::{self, Drain},
+    drain::Drain,
     egress::{Egress, EgressError},
     pki::PkiError,
     telemetry::{Readiness, Telemetry, TelemetryError},
@@ -91,6 +91,9 @@ pub enum ControlPlaneError {
     /// The listener of the link cannot be set up.
     #[error("the listener of the cell link: {0}")]
     Tls(#[from] TlsError),
+    /// The certificate that callers are shown cannot be used.
+    #[error("`tls`: {0}")]
+    Shown(#[source] TlsError),
     /// Signals, or requests that were cut off at the drain's limit.
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -125,7 +128,10 @@ pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), Control
     let ca = &app.links.ca;
     let identity = ca.server(&names, app.clock.now())?;
     let tls = TlsServer::new(&identity, ca.root_der(), cells::GRACE, app.clock.clone())?;
-    let background = background::start(&app, tls.clone(), names, &drain);
+    let shown = config.tls.as_ref().map(|files| files.server(app.clock.clone())).transpose();
+    let shown = shown.map_err(ControlPlaneError::Shown)?;
+    let callers = config.tls.clone().zip(shown.clone());
+    let background = background::start(&app, (tls.clone(), names), callers, &drain);
     let db = app.db.clone();
     let readiness = Readiness::new(drain.clone()).check("database", move || {
         let db = db.clone();
@@ -135,7 +141,7 @@ pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), Control
     tracing::info!(name = config.control_plane.name, address = %config.control_plane.listen, "the control plane serves");
     let links = router::link_router(app.clone(), &config.http);
     let (served, linked) = tokio::join!(
-        drain::serve(listener, router, &drain, &config.drain),
+        tls::serve_callers(listener, shown, router, &drain, &config.drain),
         tls::serve(link_listener, tls, links, &drain, &config.drain),
     );
     background.ended().await;

@@ -81,6 +81,7 @@ impl App {
         let keys = Arc::new(keys);
         let options = IssuerOptions {
             url: config.cell.public_url.clone(),
+            mode: config.cell.mode,
             secrets: config.cell.mode == Mode::Sandbox,
             rotation: Rotation::USUAL,
         };

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use platform::{
     drain::Drain,
-    upkeep::{self, COUNT_EVERY, FORGET_EVERY, KEEP_UP_EVERY, every},
+    tls::{TlsFiles, TlsServer},
+    upkeep::{self, COUNT_EVERY, FORGET_EVERY, KEEP_UP_EVERY, SHOW_EVERY, every},
 };
 use tokio::task::JoinSet;
 
@@ -33,8 +34,8 @@ impl Background {
     }
 }
 
-/// Starts the tasks on the current runtime.
-pub fn start(app: &App, drain: &Drain) -> Background {
+/// Starts the tasks on the current runtime; `shown` is the certificate of the listener for callers, and its files.
+pub fn start(app: &App, shown: Option<(TlsFiles, TlsServer)>, drain: &Drain) -> Background {
     let mut tasks = JoinSet::new();
     let (working, until) = (app.clone(), drain.clone());
     tasks.spawn(async move { working.work.run(&working.clock, &until).await });
@@ -100,6 +101,12 @@ pub fn start(app: &App, drain: &Drain) -> Background {
         let app = wrapping.clone();
         async move { upkeep::rewrap(&app.keys).await }
     }));
+    if let Some((files, server)) = shown {
+        tasks.spawn(every(SHOW_EVERY, drain.clone(), move || {
+            files.show(&server);
+            std::future::ready(())
+        }));
+    }
     Background(tasks)
 }
 

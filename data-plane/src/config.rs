@@ -9,9 +9,11 @@ use platform::{
     egress::EgressConfig,
     keys::KeysConfig,
     layers::HttpConfig,
+    live,
     oauth::{self, ClientSection},
     objects::ObjectsConfig,
     telemetry::TelemetryConfig,
+    tls::TlsFiles,
 };
 use serde::Deserialize;
 use tenants::{
@@ -35,6 +37,9 @@ pub struct CellConfig {
     pub keys: KeysConfig,
     /// Where its objects are: one bucket per cell.
     pub objects: ObjectsConfig,
+    /// What callers are shown over TLS; none where something in front ends it.
+    #[serde(default)]
+    pub tls: Option<TlsFiles>,
     /// The limits of its tower stack.
     pub http: HttpConfig,
     /// How it stops.
@@ -93,7 +98,7 @@ impl Config for CellConfig {
     const DEFAULTS: &'static str = include_str!("../cell.default.toml");
 
     fn check(&self, faults: &mut Faults) {
-        let Self { cell, environments, link, objects, http, telemetry, egress, .. } = self;
+        let Self { cell, environments, link, database, objects, tls, http, telemetry, egress, .. } = self;
         let named = (1..=63).contains(&cell.name.len())
             && cell
                 .name
@@ -104,12 +109,7 @@ impl Config for CellConfig {
             let known: Vec<&str> = profile::all().iter().map(|one| one.jurisdiction.id.as_str()).collect();
             faults.add("cell.jurisdiction", format!("be one of {}", known.join(", ")));
         }
-        // Development keys lie in plain files; live waits for the key hierarchy.
-        faults.unless(
-            cell.mode == Mode::Sandbox,
-            "cell.mode",
-            "be \"sandbox\": this build has development keys only",
-        );
+        live::check("cell", (cell.mode, &cell.public_url), database, tls.as_ref(), faults);
         faults.unless(
             oauth::is_name(&cell.public_url),
             "cell.public_url",
@@ -132,7 +132,7 @@ impl Config for CellConfig {
             );
             for (number, client) in environment.clients.iter().enumerate() {
                 let at = format!("environments.{index}.clients.{number}");
-                client.check(&at, cell.mode == Mode::Sandbox, faults);
+                client.check(&at, cell.mode, cell.mode == Mode::Sandbox, faults);
             }
         }
         if link.is_some() {

@@ -22,10 +22,11 @@ use std::{io, path::PathBuf};
 use platform::{
     ctx::Clock,
     db::{Db, StartError},
-    drain::{self, Drain},
+    drain::Drain,
     egress::{Egress, EgressError},
     objects::Objects,
     telemetry::{Readiness, Telemetry, TelemetryError},
+    tls::{self, TlsError},
 };
 use tenants::id::{CellId, EnvironmentId};
 use tokio::net::TcpListener;
@@ -78,6 +79,9 @@ pub enum CellError {
     /// Logs, traces or metrics cannot be set up.
     #[error(transparent)]
     Telemetry(#[from] TelemetryError),
+    /// The certificate that callers are shown cannot be used.
+    #[error("`tls`: {0}")]
+    Tls(#[from] TlsError),
     /// The cell is not configured to have a link.
     #[error("there is no [link] in the cell's configuration")]
     NoLink,
@@ -154,8 +158,9 @@ pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
     drain.on_signals()?;
     let address = config.cell.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| CellError::Listen { address, error })?;
+    let tls = config.tls.as_ref().map(|files| files.server(Clock::system())).transpose()?;
     let app = App::start(&config, Clock::system()).await?;
-    let background = background::start(&app, &drain);
+    let background = background::start(&app, config.tls.clone().zip(tls.clone()), &drain);
     let (db, ledger) = (app.db.clone(), app.ledger.clone());
     let readiness = Readiness::new(drain.clone())
         .check("database", move || {
@@ -173,7 +178,7 @@ pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
             link.run(&drain).await;
         }
     };
-    let (served, ()) = tokio::join!(drain::serve(listener, router, &drain, &config.drain), linked);
+    let (served, ()) = tokio::join!(tls::serve_callers(listener, tls, router, &drain, &config.drain), linked);
     background.ended().await;
     app.db.close().await.map_err(StartError::from)?;
     telemetry.shutdown();

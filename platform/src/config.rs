@@ -12,7 +12,8 @@ use toml::{Table, Value};
 /// What the variables begin with.
 pub const PREFIX: &str = "TAMBO_";
 /// Variables that name no key: where the file is, and what the commands of `tambo` that call a control plane read.
-const RESERVED: &[&str] = &["TAMBO_CONFIG", "TAMBO_URL", "TAMBO_TOKEN", "TAMBO_TOKEN_FILE"];
+const RESERVED: &[&str] =
+    &["TAMBO_CONFIG", "TAMBO_URL", "TAMBO_TOKEN", "TAMBO_TOKEN_FILE", "TAMBO_CLIENT_FILE", "TAMBO_CA_FILE"];
 
 /// The configuration of a process.
 pub trait Config: DeserializeOwned {

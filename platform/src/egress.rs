@@ -117,6 +117,15 @@ pub struct Mutual<'a> {
     pub identity_pem: Option<&'a str>,
 }
 
+/// Whom we trust besides the system's roots, and who we are to whom asks.
+#[derive(Clone, Copy, Default)]
+pub struct Trust<'a> {
+    /// Certificates that the other side's may lead to, PEM.
+    pub roots_pem: Option<&'a str>,
+    /// Our key and our certificate, PEM.
+    pub identity_pem: Option<&'a str>,
+}
+
 /// The client. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Egress {
@@ -146,6 +155,22 @@ impl Egress {
                 .http2_keep_alive_interval(KEEP_ALIVE)
                 .http2_keep_alive_while_idle(true);
             match mutual.identity_pem {
+                Some(pem) => Ok(client.identity(Identity::from_pem(pem.as_bytes())?)),
+                None => Ok(client),
+            }
+        })
+    }
+
+    /// A client for these hosts that trusts more roots, or shows a certificate.
+    ///
+    /// # Errors
+    /// As [`Egress::new`], or a root or the identity is none.
+    pub fn trusting(config: &EgressConfig, trust: &Trust) -> Result<Self, EgressError> {
+        Self::with(config, |mut client| {
+            if let Some(pem) = trust.roots_pem {
+                client = client.tls_certs_merge(Certificate::from_pem_bundle(pem.as_bytes())?);
+            }
+            match trust.identity_pem {
                 Some(pem) => Ok(client.identity(Identity::from_pem(pem.as_bytes())?)),
                 None => Ok(client),
             }

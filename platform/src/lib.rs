@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod join;
 pub mod keys;
 pub mod layers;
+pub mod live;
 pub mod migrations;
 pub mod oauth;
 pub mod objects;

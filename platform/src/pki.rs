@@ -419,6 +419,27 @@ fn at(at: DateTime<Utc>) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(at.timestamp()).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
+/// A certificate that this PKCS #8 key on P-256 signs itself, PEM; nobody has to trust who signed it (RFC 8705 §2.2).
+///
+/// # Errors
+/// The key is none, or signing failed.
+pub fn self_signed(
+    key_der: &[u8],
+    name: &str,
+    now: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<String, PkiError> {
+    let key = KeyPair::try_from(key_der)?;
+    let mut params = CertificateParams::new(Vec::new())?;
+    params.distinguished_name = common_name(name);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.serial_number = Some(SerialNumber::from_slice(&Serial::random().0));
+    params.not_before = at(now.checked_sub_signed(SKEW).unwrap_or(now));
+    params.not_after = at(until);
+    Ok(params.self_signed(&key)?.pem())
+}
+
 /// The certificate of a PEM text, as bytes.
 ///
 /// # Errors

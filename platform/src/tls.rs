@@ -5,6 +5,14 @@
 //! that has ended is let through within a grace, since a cell that was offline for days must still be able to ask for
 //! the next. So whoever guards a route looks at the end of the peer's certificate ([`crate::pki::peer`]) on each request.
 //! Sessions are not resumed: each connection proves itself anew.
+//!
+//! That is the listener of the cell link ([`TlsServer::new`]). The listener of callers ([`TlsServer::of_callers`]) takes
+//! any certificate whose key the other side proves to have: what it is worth, the registered thumbprint decides.
+
+mod callers;
+mod seats;
+
+pub use callers::TlsFiles;
 
 use crate::ctx::Clock;
 use crate::drain::{self, Drain, DrainConfig, HEAD_LIMIT};
@@ -27,16 +35,29 @@ use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
 };
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
+use tenants::id::CellId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+
+use callers::AnyCertificate;
+use seats::{Busy, Seats};
 
 /// How long a handshake may take.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long an HTTP/2 connection may be silent before it is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// How many connections a cell has to the link at most: one of its life before, while it renews a certificate or comes
+/// back after a cut, and some to spare.
+const MOST_OF_A_CELL: usize = 8;
+/// How many connections those have to the link at most who are no cell yet.
+const MOST_OF_STRANGERS: usize = 64;
+/// How long an idle connection may take to end after it was told to.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why a listener cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -50,10 +71,18 @@ pub enum TlsError {
     /// No verifier can be made of the root.
     #[error(transparent)]
     Verifier(#[from] rustls::server::VerifierBuilderError),
+    /// A file cannot be read.
+    #[error("{}: {error}", file.display())]
+    File {
+        /// Which one.
+        file: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
 }
 
 /// The certificate that the other side of a connection proved to hold, in the extensions of each of its requests; none
-/// of a stranger. It leads to the root, and ended no longer ago than the grace.
+/// of a stranger. On the cell link it leads to the root, and ended no longer ago than the grace; from callers it is any.
 #[derive(Debug, Clone)]
 pub struct Peer(pub Option<CertificateDer<'static>>);
 
@@ -62,6 +91,10 @@ pub struct Peer(pub Option<CertificateDer<'static>>);
 pub struct TlsServer {
     config: Arc<ServerConfig>,
     current: Arc<Current>,
+    /// How long an HTTP/2 connection may be without a request.
+    idle: Duration,
+    /// Of the cell link; callers have as many connections as they like.
+    seats: Option<Seats<Option<CellId>>>,
 }
 
 impl TlsServer {
@@ -81,16 +114,42 @@ impl TlsServer {
         let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
             .allow_unauthenticated()
             .build()?;
+        let server = Self::with(identity, Arc::new(Graceful { inner, grace }), provider, clock)?;
+        Ok(Self { seats: Some(Seats::default()), ..server })
+    }
+
+    /// As `identity`, for strangers and for who holds any certificate.
+    ///
+    /// # Errors
+    /// The identity cannot be used.
+    pub fn of_callers(identity: &Identity, clock: Clock) -> Result<Self, TlsError> {
+        let provider = Arc::new(default_provider());
+        let algorithms = provider.signature_verification_algorithms;
+        Self::with(identity, Arc::new(AnyCertificate(algorithms)), provider, clock)
+    }
+
+    fn with(
+        identity: &Identity,
+        verifier: Arc<dyn ClientCertVerifier>,
+        provider: Arc<CryptoProvider>,
+        clock: Clock,
+    ) -> Result<Self, TlsError> {
         let current = Arc::new(Current(RwLock::new(certified(identity, &provider)?)));
         let time = Arc::new(Wall(clock));
         let mut config = ServerConfig::builder_with_details(provider, time)
             .with_protocol_versions(&[&rustls::version::TLS13])?
-            .with_client_cert_verifier(Arc::new(Graceful { inner, grace }))
+            .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::<Current>::clone(&current));
         config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), current })
+        Ok(Self { config: Arc::new(config), current, idle: HEAD_LIMIT, seats: None })
+    }
+
+    /// With another limit than 75 seconds to how long an HTTP/2 connection may be without a request.
+    #[must_use]
+    pub fn idle_for(self, idle: Duration) -> Self {
+        Self { idle, ..self }
     }
 
     /// Shows this identity to new connections; those that stand keep the one before.
@@ -115,17 +174,34 @@ pub async fn serve(
     drain: &Drain,
     config: &DrainConfig,
 ) -> io::Result<()> {
-    let acceptor = TlsAcceptor::from(server.config);
     drain::connections(listener, drain, config, |stream, stop| {
-        connection(acceptor.clone(), stream, router.clone(), stop)
+        connection(server.clone(), stream, router.clone(), stop)
     })
     .await
+}
+
+/// Serves callers: over TLS as `server`, or in plain text where something in front ends TLS.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_callers(
+    listener: TcpListener,
+    server: Option<TlsServer>,
+    router: Router,
+    drain: &Drain,
+    config: &DrainConfig,
+) -> io::Result<()> {
+    match server {
+        Some(server) => serve(listener, server, router, drain, config).await,
+        None => drain::serve(listener, router, drain, config).await,
+    }
 }
 
 /// What HTTP/2 is called in the handshake.
 const H2: &[u8] = b"h2";
 
-async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, stop: CancellationToken) {
+async fn connection(server: TlsServer, stream: TcpStream, router: Router, stop: CancellationToken) {
+    let acceptor = TlsAcceptor::from(server.config);
     let stream = match tokio::time::timeout(HANDSHAKE_LIMIT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
@@ -138,13 +214,30 @@ async fn connection(acceptor: TlsAcceptor, stream: TcpStream, router: Router, st
     let (_, tls) = stream.get_ref();
     let peer = Peer(tls.peer_certificates().and_then(|chain| chain.first()).cloned());
     let is_h2 = tls.alpn_protocol() == Some(H2);
+    let stop = stop.child_token();
+    let _seat = server.seats.map(|seats| {
+        let cell = peer.0.as_ref().and_then(|der| pki::peer(der).ok()).map(|peer| peer.cell);
+        let most = if cell.is_some() { MOST_OF_A_CELL } else { MOST_OF_STRANGERS };
+        seats.take(cell, most, stop.clone())
+    });
     let service = TowerToHyperService::new(router.layer(Extension(peer)));
     let stream = TokioIo::new(stream);
     if is_h2 {
         let mut http = http2::Builder::new(TokioExecutor::new());
         http.timer(TokioTimer::new()).keep_alive_interval(KEEP_ALIVE);
-        let served = http.serve_connection(stream, service);
-        drain::connected(served, stop, http2::Connection::graceful_shutdown).await;
+        let busy = Busy::new();
+        let served = http.serve_connection(stream, busy.counting(service));
+        let served = drain::connected(served, stop.clone(), http2::Connection::graceful_shutdown);
+        tokio::pin!(served);
+        // Pings alone keep nothing open. HTTP/1.1 has the limit of a request's head.
+        tokio::select! {
+            () = &mut served => {}
+            () = busy.idle(server.idle) => {
+                stop.cancel();
+                // Nothing is in flight: who does not say good-bye is left.
+                let _said = tokio::time::timeout(FAREWELL, served).await;
+            }
+        }
     } else {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);

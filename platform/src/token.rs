@@ -113,8 +113,8 @@ pub enum TokenError {
     /// It is bound to a key, and the request does not prove to have it.
     #[error("the request does not prove to have the token's key: {0}")]
     Proof(#[source] ProofError),
-    /// It is bound to another certificate than the connection's.
-    #[error("the token is bound to another certificate")]
+    /// It is bound to another certificate than the connection's, or to one that is not valid now.
+    #[error("the token is bound to another certificate, or to one that is not valid now")]
     Certificate,
     /// Its environment is not here, or not ready.
     #[error("the token is of an environment that this cell does not have")]
@@ -171,12 +171,16 @@ fn unauthenticated(error: TokenError) -> Problem {
     const ABSENT: HeaderValue = HeaderValue::from_static("Bearer");
     const INVALID: HeaderValue = HeaderValue::from_static("Bearer error=\"invalid_token\"");
     const PROOF: HeaderValue = HeaderValue::from_static("DPoP error=\"invalid_dpop_proof\", algs=\"ES256\"");
-    let challenge = match error {
-        TokenError::Absent => ABSENT,
-        TokenError::Proof(_) => PROOF,
-        _ => INVALID,
+    const UNBOUND: HeaderValue = HeaderValue::from_static("DPoP error=\"invalid_token\", algs=\"ES256\"");
+    let (code, challenge) = match error {
+        TokenError::Absent => (&codes::UNAUTHENTICATED, ABSENT),
+        TokenError::Proof(ProofError::Absent) => (&codes::BINDING_REQUIRED, PROOF),
+        TokenError::Proof(_) => (&codes::UNAUTHENTICATED, PROOF),
+        TokenError::Unbound => (&codes::BINDING_REQUIRED, UNBOUND),
+        TokenError::Certificate => (&codes::BINDING_REQUIRED, INVALID),
+        _ => (&codes::UNAUTHENTICATED, INVALID),
     };
-    Problem::new(&codes::UNAUTHENTICATED).header(header::WWW_AUTHENTICATE, challenge).cause(error)
+    Problem::new(code).header(header::WWW_AUTHENTICATE, challenge).cause(error)
 }
 
 fn out_of_scope(scope: &'static str) -> Problem {
@@ -272,6 +276,7 @@ impl<S: ScopeName> Guard for Authorized<S> {
         description.scope(S::NAME);
         description.codes(&[
             &codes::UNAUTHENTICATED,
+            &codes::BINDING_REQUIRED,
             &codes::INSUFFICIENT_SCOPE,
             &codes::ENVIRONMENT_SUSPENDED,
             &codes::DATABASE_UNAVAILABLE,

@@ -14,6 +14,8 @@ use crate::work;
 pub const FORGET_EVERY: Duration = Duration::from_secs(3600);
 /// How old the counts of waiting work and dead letters may be in the metrics.
 pub const COUNT_EVERY: Duration = Duration::from_secs(15);
+/// How long new connections may be shown a certificate after another one was put in its files.
+pub const SHOW_EVERY: Duration = Duration::from_secs(60);
 /// How long an issuer of tokens may go on with what it knows after another replica has changed it.
 pub const KEEP_UP_EVERY: Duration = Duration::from_secs(1);
 /// How long finished work stays, for who looks into what happened.

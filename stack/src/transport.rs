@@ -9,16 +9,18 @@ use client::{Body, Client, Error, Lost, Transport};
 use futures::{StreamExt, stream};
 use http::{
     HeaderValue, Request, Response,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName},
+    request::Parts,
 };
 use platform::{
     ctx::Clock,
-    egress::{Egress, EgressConfig, EgressError},
+    egress::{Egress, EgressConfig, EgressError, Trust},
     oauth::{Credential, TTL_S, http::TOKEN_PATH},
     random,
 };
 use reqwest::Url;
 use serde::Deserialize;
+use tenants::contract::Binding;
 use tokio::sync::Mutex;
 
 /// How long a stream of events may be silent: its server says something every 15 seconds.
@@ -27,6 +29,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const STREAM_LASTS: Duration = Duration::from_secs(3600);
 /// How long a token is used: half of its life.
 const TOKEN_LASTS: Duration = Duration::from_secs(TTL_S as u64 / 2);
+
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// A way to one server, which may call nobody else.
 #[derive(Debug, Clone)]
@@ -41,7 +45,7 @@ pub struct Http {
 #[derive(Debug)]
 struct Caller {
     credential: Credential,
-    held: Mutex<Option<(HeaderValue, Instant)>>,
+    held: Mutex<Option<(Arc<str>, Instant)>>,
 }
 
 impl Http {
@@ -50,14 +54,25 @@ impl Http {
     /// # Errors
     /// It is not a URL of an origin, or not one that may be called: plain HTTP is for this machine.
     pub fn to(url: &str, timeout: Duration) -> Result<Self, EgressError> {
+        Self::trusting(url, timeout, &Trust::default())
+    }
+
+    /// Like [`Http::to`], to an origin whose certificate leads to another root, or with a certificate of one's own.
+    ///
+    /// # Errors
+    /// As [`Http::to`]; or what is trusted or shown is no PEM.
+    pub fn trusting(url: &str, timeout: Duration, trust: &Trust<'_>) -> Result<Self, EgressError> {
         let parsed = Url::parse(url).map_err(|_| EgressError::Url(url.to_owned()))?;
         let host = parsed.host_str().ok_or_else(|| EgressError::Url(url.to_owned()))?;
         let port = parsed.port_or_known_default().ok_or_else(|| EgressError::Url(url.to_owned()))?;
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let config =
             EgressConfig { allow: vec![format!("{host}:{port}")], timeout_ms, ..EgressConfig::default() };
-        let http =
-            Self { egress: Egress::new(&config)?, url: url.trim_end_matches('/').to_owned(), caller: None };
+        let http = Self {
+            egress: Egress::trusting(&config, trust)?,
+            url: url.trim_end_matches('/').to_owned(),
+            caller: None,
+        };
         // Refused now, and not at the first call.
         drop(http.egress.get(&http.url)?);
         Ok(http)
@@ -100,7 +115,10 @@ impl Http {
         }
         let form = credential.token_form(&self.url, Clock::system().now()).map_err(Lost::for_good)?;
         let request = self.egress.post(&format!("{}{TOKEN_PATH}", self.url)).map_err(lost)?;
-        let request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        let mut request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(form);
+        if credential.binding() == Binding::Dpop {
+            request = request.header(DPOP, self.proof(credential, "POST", TOKEN_PATH, None)?);
+        }
         let answer = Egress::send(request).await.map_err(lost)?;
         let status = answer.status();
         let answer: Answer = answer.json().await.map_err(|_| Lost::again(format!("{status} for a token")))?;
@@ -112,19 +130,46 @@ impl Http {
         })
     }
 
-    async fn authorization(&self, caller: &Caller) -> Result<HeaderValue, Lost> {
+    /// A proof of the credential's key for one request (RFC 9449).
+    fn proof(
+        &self,
+        credential: &Credential,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+    ) -> Result<HeaderValue, Lost> {
+        let url = format!("{}{path}", self.url);
+        let proof = credential.proof(method, &url, token, Clock::system().now()).map_err(Lost::for_good)?;
+        HeaderValue::try_from(proof).map_err(Lost::for_good)
+    }
+
+    /// The headers that say who calls, for one request.
+    async fn identify(&self, caller: &Caller, head: &mut Parts) -> Result<(), Lost> {
+        let token = self.held(caller).await?;
+        let dpop = caller.credential.binding() == Binding::Dpop;
+        let scheme = if dpop { "DPoP" } else { "Bearer" };
+        let mut value = HeaderValue::try_from(format!("{scheme} {token}")).map_err(Lost::for_good)?;
+        value.set_sensitive(true);
+        head.headers.insert(AUTHORIZATION, value);
+        if dpop {
+            let proof =
+                self.proof(&caller.credential, head.method.as_str(), head.uri.path(), Some(&token))?;
+            head.headers.insert(DPOP, proof);
+        }
+        Ok(())
+    }
+
+    async fn held(&self, caller: &Caller) -> Result<Arc<str>, Lost> {
         // Whoever comes meanwhile waits, and takes the same token.
         let mut held = caller.held.lock().await;
-        if let Some((value, since)) = &*held
+        if let Some((token, since)) = &*held
             && since.elapsed() < TOKEN_LASTS
         {
-            return Ok(value.clone());
+            return Ok(Arc::clone(token));
         }
-        let token = self.token(&caller.credential).await?;
-        let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(Lost::for_good)?;
-        value.set_sensitive(true);
-        *held = Some((value.clone(), Instant::now()));
-        Ok(value)
+        let token: Arc<str> = self.token(&caller.credential).await?.into();
+        *held = Some((Arc::clone(&token), Instant::now()));
+        Ok(token)
     }
 }
 
@@ -132,7 +177,7 @@ impl Transport for Http {
     async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, Lost> {
         let (mut head, body) = request.into_parts();
         if let Some(caller) = &self.caller {
-            head.headers.insert(AUTHORIZATION, self.authorization(caller).await?);
+            self.identify(caller, &mut head).await?;
         }
         let url = format!("{}{}", self.url, head.uri);
         let mut built = self.egress.request(head.method, &url).map_err(lost)?.body(body);

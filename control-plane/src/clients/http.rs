@@ -39,7 +39,7 @@ use crate::{
 platform::scopes! {
     /// Read clients.
     ClientsRead = "clients:read";
-    /// Make, rotate and revoke clients.
+    /// Make, change, rotate and revoke clients.
     ClientsWrite = "clients:write";
 }
 
@@ -88,6 +88,15 @@ where
         .routes(made!(organization_client_create, &ORGANIZATION_NOT_FOUND))
         .routes(operation!(client_list, &ORGANIZATION_NOT_FOUND, &codes::INVALID_CURSOR))
         .routes(operation!(client_get, &CLIENT_NOT_FOUND))
+        .routes(operation!(
+            client_change,
+            &CLIENT_NOT_FOUND,
+            &CLIENT_REVOKED,
+            &CLIENT_SCOPES_UNUSABLE,
+            &TEXT_UNUSABLE,
+            &codes::VERSION_MISMATCH,
+            &codes::STORAGE_FULL
+        ))
         .routes(operation!(
             client_rotate,
             &CLIENT_NOT_FOUND,
@@ -295,7 +304,9 @@ async fn environment_client_create(
 ) -> Result<Response, Problem> {
     let ctx = environments::acting(&db, &caller, id).await?;
     let held = &caller.claims().scope;
-    let made = super::create(&db, &ctx, &key, Some(id), &body.into(), held, dry_run).await;
+    let made =
+        super::create(&db, &ctx, &key, (Some(id), registrar.issuer.mode()), &body.into(), held, dry_run)
+            .await;
     registrar.answer(&db, &ctx, StatusCode::CREATED, made).await
 }
 
@@ -316,7 +327,8 @@ async fn organization_client_create(
 ) -> Result<Response, Problem> {
     let ctx = organizations::resolve(&db, &caller, Some(id)).await?;
     let held = &caller.claims().scope;
-    let made = super::create(&db, &ctx, &key, None, &body.into(), held, dry_run).await;
+    let made =
+        super::create(&db, &ctx, &key, (None, registrar.issuer.mode()), &body.into(), held, dry_run).await;
     registrar.answer(&db, &ctx, StatusCode::CREATED, made).await
 }
 
@@ -370,6 +382,43 @@ async fn client_get(
     Ok(tagged(client.version, Json(Wire::from(client))))
 }
 
+/// What is to be different about a client; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ClientChange, example = json!({"name": "core banking", "scopes": ["accounts:read"]}))]
+struct Description {
+    /// For people.
+    #[schema(min_length = 1, max_length = 140)]
+    name: Option<String>,
+    /// What it may do at most.
+    #[schema(min_items = 1, max_items = 64)]
+    scopes: Option<Vec<String>>,
+}
+
+/// Changes a client's name, or what it may do.
+///
+/// Where it loses a scope, the tokens that it has end, and it asks for new ones. A client of an organization itself gets
+/// nothing that who changes it does not have. A dry run answers with a plan and changes nothing.
+#[utoipa::path(patch, path = "/v1/clients/{id}", operation_id = "client_change", tag = "clients",
+    params(("id" = ClientId, Path, description = "The client")), request_body = Description,
+    responses((status = 200, description = "The client after it; of a dry run, the plan", body = Wire)))]
+async fn client_change(
+    ctx: Authorized<ClientsWrite>,
+    State(db): State<Db>,
+    State(registrar): State<Registrar>,
+    Path(id): Path<ClientId>,
+    seen: IfMatch,
+    DryRun(dry_run): DryRun,
+    Keyed { key, body: Description { name, scopes } }: Keyed<Description>,
+) -> Result<Response, Problem> {
+    let held = ctx.claims().scope.clone();
+    let ctx = acting(&db, &ctx, id).await?;
+    let change = Change::Describe { name, scopes, held, home: registrar.issuer.mode() };
+    let admits = |version| seen.admits(version);
+    let done = super::change(&db, &ctx, &key, id, admits, &change, dry_run).await;
+    registrar.answer(&db, &ctx, StatusCode::OK, done).await
+}
+
 /// What a client is to prove who it is by from now on.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -393,7 +442,7 @@ struct Rotation {
 ///
 /// A client with a secret gets a new one, in this answer and never again; the old one ends at once. A client of an
 /// organization itself may do no more than who rotates it. A dry run answers with a plan and changes nothing.
-#[utoipa::path(patch, path = "/v1/clients/{id}", operation_id = "client_rotate", tag = "clients",
+#[utoipa::path(post, path = "/v1/clients/{id}/rotations", operation_id = "client_rotate", tag = "clients",
     params(("id" = ClientId, Path, description = "The client")), request_body = Rotation,
     responses((status = 200, description = "The client after it; of a dry run, the plan", body = Wire)))]
 async fn client_rotate(
@@ -408,7 +457,7 @@ async fn client_rotate(
     let held = ctx.claims().scope.clone();
     let ctx = acting(&db, &ctx, id).await?;
     let credentials = Credentials { keys: keys.into_iter().map(Into::into).collect(), thumbprints };
-    let change = Change::Rotate { credentials, revoke_tokens, held };
+    let change = Change::Rotate { credentials, revoke_tokens, held, home: registrar.issuer.mode() };
     let admits = |version| seen.admits(version);
     let done = super::change(&db, &ctx, &key, id, admits, &change, dry_run).await;
     registrar.answer(&db, &ctx, StatusCode::OK, done).await

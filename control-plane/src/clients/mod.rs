@@ -34,7 +34,7 @@ use tenants::{
 };
 
 pub use self::{
-    model::{Client, Credentials, Fault, New, Proof, named},
+    model::{Client, Credentials, Fault, IssuerKind, New, Proof, differ, named},
     store::{Filter, MIGRATION},
 };
 use crate::{
@@ -42,7 +42,7 @@ use crate::{
     environments::{self, Environment},
     names, organizations,
 };
-use model::CLIENTS;
+use model::{CLIENTS, TOMBSTONES};
 use store::Clients;
 
 /// The work that registers an organization's own clients; its key is the organization.
@@ -107,6 +107,11 @@ pub async fn acting(db: &Db, ctx: &Ctx, id: ClientId) -> Result<Ctx, Error> {
     organizations::acting(ctx, system::organization_of(db, id)).await?.ok_or(Error::NotFound)
 }
 
+/// Those that are not among the others.
+fn without(scopes: &[String], others: &[String]) -> Vec<String> {
+    scopes.iter().filter(|scope| !others.contains(scope)).cloned().collect()
+}
+
 fn is_within(scopes: &[String], held: &Scopes) -> bool {
     scopes.iter().all(|scope| held.contains(scope))
 }
@@ -120,7 +125,8 @@ fn secret_of(method: Method) -> Option<(String, String)> {
     })
 }
 
-/// Makes a client of an environment, or of the organization itself, once per key; `held` are the maker's own scopes.
+/// Makes a client of an environment, or of the organization itself, once per key; `held` are the maker's own scopes, and
+/// `home` is the mode of this plane.
 ///
 /// # Errors
 /// [`Error::Fault`], [`Error::Name`], [`Error::Wider`], [`Error::Full`]; the environment's; [`Error::Planned`] for a dry
@@ -129,7 +135,7 @@ pub async fn create(
     db: &Db,
     ctx: &Ctx,
     key: &Key,
-    of: Option<EnvironmentId>,
+    (of, home): (Option<EnvironmentId>, Mode),
     new: &New,
     held: &Scopes,
     dry_run: bool,
@@ -168,12 +174,13 @@ pub async fn create(
             return Ok(Done { what: (first.ok_or(Error::NotFound)?, None), replayed: true });
         }
         let environment = environment_in_tx(&tx, ctx, of).await?;
-        new.check(environment.as_ref().map(|one| one.mode))?;
+        let issuer = IssuerKind::of(environment.as_ref(), home);
+        new.check(issuer)?;
         let clients = Clients::new(&tx, ctx.scope);
         if clients.living(of).await?.len() >= CLIENTS {
             return Err(Error::Full);
         }
-        usable(&client, environment.as_ref().map(|one| one.mode))?;
+        usable(&client, issuer)?;
         if dry_run {
             return Err(Error::Planned(Box::new((None, client.clone()))));
         }
@@ -186,10 +193,16 @@ pub async fn create(
 }
 
 /// Whether an issuer would take it: keys that are points of the curve, thumbprints that are hashes.
-fn usable(client: &Client, mode: Option<Mode>) -> Result<(), Error> {
+fn usable(client: &Client, issuer: IssuerKind) -> Result<(), Error> {
     let scope = organizations::scope(client.organization);
-    let registration = Registration { scope, mode: mode.unwrap_or(Mode::Sandbox), client: client.intent() };
+    let registration = Registration { scope, mode: issuer.mode(), client: client.intent() };
     registration.check().map_err(|_| Error::Fault(Fault::Credentials))
+}
+
+impl IssuerKind {
+    fn of(environment: Option<&Environment>, home: Mode) -> Self {
+        environment.map_or(Self::Plane(home), |one| Self::Cell(one.mode))
+    }
 }
 
 /// The environment of a client, which has to be there and to stay.
@@ -228,6 +241,19 @@ pub enum Change {
         revoke_tokens: bool,
         /// The scopes of who asks for it: who has the new credentials of an organization's client has its scopes.
         held: Scopes,
+        /// The mode of this plane.
+        home: Mode,
+    },
+    /// It is called otherwise, or may do something else. Where it loses a scope, the tokens that it has end.
+    Describe {
+        /// For people; as it is, if nothing.
+        name: Option<String>,
+        /// What it may do at most; as it is, if nothing.
+        scopes: Option<Vec<String>>,
+        /// The scopes of who asks for it: nobody gives an organization's client what he does not have.
+        held: Scopes,
+        /// The mode of this plane.
+        home: Mode,
     },
     /// It gets no more tokens, for ever, and those that it has end.
     Revoke,
@@ -292,11 +318,29 @@ fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) 
             after.revoked = true;
             Ok((after.without_tokens(now), None))
         }
-        Change::Rotate { credentials, revoke_tokens, held } => {
+        Change::Describe { name, scopes, held, home } => {
+            let name = name.clone().unwrap_or_else(|| before.name.clone());
+            let scopes = scopes.clone().unwrap_or_else(|| before.scopes.clone());
+            let (given, taken): (Vec<_>, Vec<_>) =
+                (without(&scopes, &before.scopes), without(&before.scopes, &scopes));
+            if !names::is_name(&name) {
+                return Err(Error::Name);
+            }
+            if before.environment.is_none() && !is_within(&given, held) {
+                return Err(Error::Wider);
+            }
+            let Proof { method, keys, thumbprints, .. } = before.proof.clone();
+            let credentials = Credentials { keys, thumbprints };
+            let whole = New { name, method, credentials, scopes, binding: before.binding };
+            whole.check(IssuerKind::of(of, *home))?;
+            (after.name, after.scopes) = (whole.name, whole.scopes);
+            Ok((if taken.is_empty() { after } else { after.without_tokens(now) }, None))
+        }
+        Change::Rotate { credentials, revoke_tokens, held, home } => {
             if before.environment.is_none() && !is_within(&before.scopes, held) {
                 return Err(Error::Wider);
             }
-            let mode = of.map(|one| one.mode);
+            let issuer = IssuerKind::of(of, *home);
             let whole = New {
                 name: before.name.clone(),
                 method: before.proof.method,
@@ -304,11 +348,11 @@ fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) 
                 scopes: before.scopes.clone(),
                 binding: before.binding,
             };
-            whole.check(mode)?;
+            whole.check(issuer)?;
             let (secret, hash) = secret_of(before.proof.method).unzip();
             let Credentials { keys, thumbprints } = credentials.clone();
             after.proof = Proof { method: before.proof.method, keys, thumbprints, secret_sha256: hash };
-            usable(&after, mode)?;
+            usable(&after, issuer)?;
             Ok((if *revoke_tokens { after.without_tokens(now) } else { after }, secret))
         }
     }
@@ -323,8 +367,8 @@ pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), Regi
     Ok(issuer.refresh().await?)
 }
 
-/// Puts the clients of an environment that its cell knows and this database has lost back into it, in the caller's
-/// transaction.
+/// Puts the clients of an environment that its cell knows and this database has lost back into it, and lets the others be
+/// what is known of them later, in the caller's transaction.
 ///
 /// # Errors
 /// The database's.
@@ -336,22 +380,38 @@ pub async fn recover_in_tx(
 ) -> Result<(), DbErr> {
     let clients = Clients::new(tx, ctx.scope);
     for intent in known {
-        if clients.get(intent.id).await?.is_none() {
+        let Some(ours) = clients.get(intent.id).await? else {
             let organization = OrganizationId::from_uuid(ctx.scope.id);
             clients.insert(&Client::recovered(intent, organization, environment, ctx.now())).await?;
+            continue;
+        };
+        let after = ours.clone().reconciled(intent, ctx.now());
+        // Who changed it meanwhile makes the next run begin anew.
+        if after != ours && !clients.update(&ours, &after).await? {
+            return Err(DbErr::RecordNotUpdated);
         }
     }
     Ok(())
 }
 
-/// The clients of an environment as its cell is told; those that are revoked are not among them.
+/// The clients of an environment as its cell is told, in the order of their ids; the last of those that were revoked are
+/// among them.
 ///
 /// # Errors
 /// The database's.
 pub async fn intents(db: &Db, ctx: &Ctx, of: EnvironmentId) -> Result<Vec<ClientIntent>, DbErr> {
     let tx = db.begin_read(ctx.scope).await?;
-    let clients = Clients::new(&tx, ctx.scope).living(Some(of)).await?;
+    let clients = intents_in_tx(&tx, ctx, of).await?;
     tx.commit().await?;
+    Ok(clients)
+}
+
+/// [`intents`], in the caller's transaction.
+///
+/// # Errors
+/// The database's.
+pub async fn intents_in_tx(tx: &Tx, ctx: &Ctx, of: EnvironmentId) -> Result<Vec<ClientIntent>, DbErr> {
+    let clients = Clients::new(tx, ctx.scope).told(of, TOMBSTONES).await?;
     Ok(clients.iter().map(Client::intent).collect())
 }
 

@@ -1,5 +1,7 @@
 //! What a client is to the control plane; pure.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use platform::oauth::keys::thumbprint;
 use tenants::{
@@ -14,6 +16,9 @@ pub const SCOPES: (usize, usize) = (64, 64);
 pub const CREDENTIALS: usize = 3;
 /// How many clients that are not revoked an environment, or an organization itself, has at most.
 pub const CLIENTS: usize = 100;
+/// How many of the clients that were revoked last an environment's cell is told of. It forgets none of them; they are told
+/// so that what it reports reminds a control plane which was restored from an older backup.
+pub const TOMBSTONES: u64 = 50;
 
 /// A client: who may ask for tokens, of which issuer, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +92,20 @@ impl Client {
     pub fn intent(&self) -> ClientIntent {
         let Self { id, name, scopes, binding, epoch, revoked, .. } = self.clone();
         let Proof { method, keys, thumbprints, secret_sha256 } = self.proof.clone();
-        ClientIntent { id, name, method, keys, thumbprints, secret_sha256, scopes, binding, epoch, revoked }
+        let changed_at = Some(self.updated_at);
+        ClientIntent {
+            id,
+            name,
+            method,
+            keys,
+            thumbprints,
+            secret_sha256,
+            scopes,
+            binding,
+            epoch,
+            revoked,
+            changed_at,
+        }
     }
 
     /// The client of an environment whose cell was told this of it.
@@ -116,6 +134,20 @@ impl Client {
         }
     }
 
+    /// The client, given what its cell was told of it, perhaps by a control plane that knew more: what was changed last
+    /// counts, an epoch never goes back, and a revocation is final.
+    #[must_use]
+    pub fn reconciled(self, told: &ClientIntent, now: DateTime<Utc>) -> Self {
+        let mut after = self.clone();
+        if told.changed_at.is_some_and(|at| at > self.updated_at) && is_readable(told) {
+            let ClientIntent { name, method, keys, thumbprints, secret_sha256, scopes, .. } = told.clone();
+            after = Self { name, scopes, proof: Proof { method, keys, thumbprints, secret_sha256 }, ..after };
+        }
+        after.epoch = after.epoch.max(told.epoch);
+        after.revoked |= told.revoked;
+        if after == self { self } else { after.changed(now) }
+    }
+
     /// The client after a change at `now`.
     #[must_use]
     pub fn changed(self, now: DateTime<Utc>) -> Self {
@@ -127,6 +159,43 @@ impl Client {
     pub fn without_tokens(self, now: DateTime<Utc>) -> Self {
         Self { epoch: now.timestamp().saturating_add(1).max(self.epoch), ..self }
     }
+}
+
+/// Who issues tokens to a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerKind {
+    /// The cell of an environment of this mode.
+    Cell(Mode),
+    /// This plane, which is in this mode; it takes no secrets in any.
+    Plane(Mode),
+}
+
+impl IssuerKind {
+    /// In live mode tokens are bound.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Cell(mode) | Self::Plane(mode) => mode,
+        }
+    }
+}
+
+/// Whether all of it was read: a cell of another build may have had words that this one does not know.
+fn is_readable(told: &ClientIntent) -> bool {
+    told.method != Method::Unknown && told.binding != Binding::Unknown
+}
+
+/// Whether a cell was told to let in others than these, or otherwise; what is for people does not count.
+#[must_use]
+pub fn differ(told: &[ClientIntent], ours: &[ClientIntent]) -> bool {
+    let plain =
+        |client: &ClientIntent| ClientIntent { name: String::new(), changed_at: None, ..client.clone() };
+    let known: BTreeMap<ClientId, &ClientIntent> = ours.iter().map(|client| (client.id, client)).collect();
+    told.len() != known.len()
+        || told.iter().any(|client| match known.get(&client.id) {
+            Some(own) => is_readable(client) && plain(client) != plain(own),
+            None => true,
+        })
 }
 
 /// What is wrong with a client; each names the field.
@@ -143,11 +212,11 @@ pub enum Fault {
 }
 
 impl New {
-    /// The first thing that is wrong with it in an environment of this mode, or at the control plane.
+    /// The first thing that is wrong with it at this issuer.
     ///
     /// # Errors
     /// The fault.
-    pub fn check(&self, mode: Option<Mode>) -> Result<(), Fault> {
+    pub fn check(&self, issuer: IssuerKind) -> Result<(), Fault> {
         let (most, longest) = SCOPES;
         let word = |scope: &String| {
             (1..=longest).contains(&scope.len())
@@ -159,7 +228,7 @@ impl New {
             return Err(Fault::Scopes);
         }
         let Credentials { keys, thumbprints } = &self.credentials;
-        if self.method == Method::Secret && mode != Some(Mode::Sandbox) {
+        if self.method == Method::Secret && issuer != IssuerKind::Cell(Mode::Sandbox) {
             return Err(Fault::Secret);
         }
         let counts = (keys.len(), thumbprints.len());
@@ -180,7 +249,7 @@ impl New {
             return Err(Fault::Credentials);
         }
         match self.binding {
-            Binding::None if mode == Some(Mode::Live) => Err(Fault::Unbound),
+            Binding::None if issuer.mode() == Mode::Live => Err(Fault::Unbound),
             Binding::Unknown => Err(Fault::Unbound),
             _ => Ok(()),
         }
@@ -213,10 +282,11 @@ mod tests {
 
     #[test]
     fn a_client_has_what_its_method_needs_and_no_more() {
-        let sandbox = Some(Mode::Sandbox);
+        let sandbox = IssuerKind::Cell(Mode::Sandbox);
+        let (live, plane) = (IssuerKind::Cell(Mode::Live), IssuerKind::Plane);
         for (new, mode, expected) in [
             (new(Method::PrivateKeyJwt, 1, 0), sandbox, Ok(())),
-            (new(Method::PrivateKeyJwt, 1, 0), None, Ok(())),
+            (new(Method::PrivateKeyJwt, 1, 0), plane(Mode::Sandbox), Ok(())),
             (new(Method::PrivateKeyJwt, 0, 0), sandbox, Err(Fault::Credentials)),
             (new(Method::PrivateKeyJwt, CREDENTIALS + 1, 0), sandbox, Err(Fault::Credentials)),
             (new(Method::PrivateKeyJwt, 1, 1), sandbox, Err(Fault::Credentials)),
@@ -225,15 +295,16 @@ mod tests {
             (new(Method::Tls, 0, 0), sandbox, Err(Fault::Credentials)),
             (new(Method::Secret, 0, 0), sandbox, Ok(())),
             (new(Method::Secret, 1, 0), sandbox, Err(Fault::Credentials)),
-            (new(Method::Secret, 0, 0), None, Err(Fault::Secret)),
-            (new(Method::Secret, 0, 0), Some(Mode::Live), Err(Fault::Secret)),
-            (new(Method::PrivateKeyJwt, 1, 0), Some(Mode::Live), Err(Fault::Unbound)),
-            (New { binding: Binding::Dpop, ..new(Method::PrivateKeyJwt, 1, 0) }, Some(Mode::Live), Ok(())),
+            (new(Method::Secret, 0, 0), plane(Mode::Sandbox), Err(Fault::Secret)),
+            (new(Method::Secret, 0, 0), live, Err(Fault::Secret)),
+            (new(Method::PrivateKeyJwt, 1, 0), live, Err(Fault::Unbound)),
+            (New { binding: Binding::Dpop, ..new(Method::PrivateKeyJwt, 1, 0) }, live, Ok(())),
             (
                 New { binding: Binding::Unknown, ..new(Method::PrivateKeyJwt, 1, 0) },
                 sandbox,
                 Err(Fault::Unbound),
             ),
+            (new(Method::PrivateKeyJwt, 1, 0), plane(Mode::Live), Err(Fault::Unbound)),
             (New { scopes: Vec::new(), ..new(Method::Tls, 0, 1) }, sandbox, Err(Fault::Scopes)),
             (New { scopes: vec!["a b".to_owned()], ..new(Method::Tls, 0, 1) }, sandbox, Err(Fault::Scopes)),
         ] {

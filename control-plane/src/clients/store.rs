@@ -47,7 +47,7 @@ pub const MIGRATION: Migration = Migration::new("m0160_clients", || {
             .grant_columns(
                 Role::App,
                 Privilege::Update,
-                &["proof", "epoch", "revoked", "version", "updated_at"],
+                &["name", "proof", "scopes", "epoch", "revoked", "version", "updated_at"],
             )
             .grant(Role::Worker, &[Privilege::Select]),
     ]
@@ -161,6 +161,19 @@ impl<'a> Clients<'a> {
         page(self.select(), self.tx, filter, limit).await
     }
 
+    /// Those of an environment that its cell is told of: who is not revoked, and the last `tombstones` that are.
+    pub async fn told(&self, environment: EnvironmentId, tombstones: u64) -> Result<Vec<Client>, DbErr> {
+        let of = self.select().filter(Column::EnvironmentId.eq(environment.uuid()));
+        let gone = of.filter(Column::Revoked.eq(true)).order_by_desc(Column::UpdatedAt);
+        let gone = gone.order_by_desc(Column::Id).limit(tombstones).all(&**self.tx).await?;
+        let mut told = self.living(Some(environment)).await?;
+        for row in gone {
+            told.push(read(row)?);
+        }
+        told.sort_by_key(|client| client.id);
+        Ok(told)
+    }
+
     /// Those of an environment, or of the organization itself, that are not revoked.
     pub async fn living(&self, environment: Option<EnvironmentId>) -> Result<Vec<Client>, DbErr> {
         let of = match environment {
@@ -193,7 +206,9 @@ impl<'a> Clients<'a> {
     /// Writes all that may change of `after`, if the row still has the version of `before`.
     pub async fn update(&self, before: &Client, after: &Client) -> Result<bool, DbErr> {
         let updated = Entity::update_many()
+            .col_expr(Column::Name, Expr::val(after.name.clone()))
             .col_expr(Column::Proof, Expr::val(to_json(&after.proof)?))
+            .col_expr(Column::Scopes, Expr::val(to_json(&after.scopes)?))
             .col_expr(Column::Epoch, Expr::val(after.epoch))
             .col_expr(Column::Revoked, Expr::val(after.revoked))
             .col_expr(Column::Version, Expr::val(after.version))

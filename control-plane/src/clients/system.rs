@@ -8,7 +8,6 @@ use platform::{
 use sea_orm::DbErr;
 use tenants::{
     contract::ClientIntent,
-    environment::Mode,
     id::{ClientId, OrganizationId},
 };
 
@@ -25,7 +24,7 @@ pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), Regi
         issuer.store().hold_in_tx(&tx).await?;
         let clients = Clients::new(&tx, scope).living(None).await?;
         let wanted: Vec<ClientIntent> = clients.iter().map(Client::intent).collect();
-        issuer.store().ensure_clients_in_tx(&tx, (scope, Mode::Sandbox), &wanted, issuer.now()).await?;
+        issuer.store().ensure_clients_in_tx(&tx, (scope, issuer.mode()), &wanted, issuer.now()).await?;
         tx.commit().await.map_err(Into::into)
     })
     .await

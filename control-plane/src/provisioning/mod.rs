@@ -20,7 +20,7 @@ use platform::{
 };
 use sea_orm::DbErr;
 use tenants::{
-    contract::{Body, Document, EnvironmentIntent},
+    contract::{Body, ClientIntent, Document, EnvironmentIntent},
     environment::{Desired, EnvironmentState, Status, observe},
     id::{EnvironmentId, OperationId, TenantId},
     tenant::State,
@@ -115,7 +115,14 @@ impl Run<'_> {
             None => None,
         };
         let now = self.ctx.now();
-        match model::next(&environment, observed.as_ref()) {
+        let others = match observed.as_ref().and_then(|seen| seen.intent.as_deref()) {
+            Some(told) => match self.others(&environment, &told.clients).await? {
+                Some(others) => others,
+                None => return Ok(None),
+            },
+            None => false,
+        };
+        match model::next(&environment, observed.as_ref(), others) {
             Next::Nothing => {
                 let mut after = environment.clone();
                 model::note_report(&mut after, observed.is_some(), now);
@@ -192,6 +199,15 @@ impl Run<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether a cell was told of others than the clients of this environment; nothing, if it was changed meanwhile.
+    async fn others(&self, environment: &Environment, told: &[ClientIntent]) -> Result<Option<bool>, Error> {
+        let tx = self.db.begin_read(self.ctx.scope).await?;
+        let now = environments::get_in_tx(&tx, self.ctx, environment.id).await?;
+        let clients = clients::intents_in_tx(&tx, self.ctx, environment.id).await?;
+        tx.commit().await?;
+        Ok((now.as_ref() == Some(environment)).then(|| clients::differ(told, &clients)))
     }
 
     /// Wants what is wanted anew, in a generation that the cell does not know yet.

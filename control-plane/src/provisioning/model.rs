@@ -33,15 +33,16 @@ pub enum Next {
     Nothing,
 }
 
-/// What an environment needs next, given what its cell has reported of it.
+/// What an environment needs next, given what its cell has reported of it, and whether that says that the cell was told of
+/// other clients than this generation's.
 #[must_use]
-pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>) -> Next {
+pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, others: bool) -> Next {
     use EnvironmentState::{Pending, Provisioning, Ready, Removed, Removing, Suspended};
     let current = observed.filter(|seen| i64::try_from(seen.generation) == Ok(environment.generation));
     let phase = current.map(|seen| seen.phase);
     match (environment.desired, environment.state) {
         (_, Removed) | (Desired::Unknown, _) => Next::Nothing,
-        _ if observed.is_some_and(|seen| is_ahead(environment, seen)) => {
+        _ if observed.is_some_and(|seen| is_ahead(environment, seen, others)) => {
             let known = observed.and_then(|seen| i64::try_from(seen.generation).ok());
             Next::Adopt(known.unwrap_or(environment.generation).saturating_add(1))
         }
@@ -76,12 +77,12 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>) -
 }
 
 /// Whether a cell was told what this database does not know of: a later generation, or the same one with another wish.
-fn is_ahead(environment: &Environment, seen: &EnvironmentObserved) -> bool {
+fn is_ahead(environment: &Environment, seen: &EnvironmentObserved, others: bool) -> bool {
     let Ok(generation) = i64::try_from(seen.generation) else { return false };
     let other = seen.intent.as_ref().is_some_and(|intent| {
         intent.phase != environment.desired || intent.profile_version != environment.profile_version
     });
-    generation > environment.generation || (generation == environment.generation && other)
+    generation > environment.generation || (generation == environment.generation && (other || others))
 }
 
 /// An environment that only its cell knows, of which the cell was told this in the generation `known`. It is wanted anew,
@@ -226,7 +227,7 @@ mod tests {
         ] {
             let environment = environment(desired, state, placed);
             let name = format!("{desired} {state} placed {placed} {observed:?}");
-            assert_eq!(next(&environment, observed.as_ref()), expected, "{name}");
+            assert_eq!(next(&environment, observed.as_ref(), false), expected, "{name}");
         }
         let mut other = seen(2, Phase::Suspended);
         let intent = tenants::contract::EnvironmentIntent {
@@ -244,11 +245,22 @@ mod tests {
             operation: None,
         };
         other.intent = Some(Box::new(intent));
-        assert_eq!(next(&environment(Still, Ready, true), Some(&other)), Next::Arrive(Suspended), "our wish");
-        assert_eq!(next(&environment(Present, Ready, true), Some(&other)), Next::Adopt(3), "another wish");
+        assert_eq!(
+            next(&environment(Still, Ready, true), Some(&other), false),
+            Next::Arrive(Suspended),
+            "our wish"
+        );
+        assert_eq!(
+            next(&environment(Present, Ready, true), Some(&other), false),
+            Next::Adopt(3),
+            "another wish"
+        );
         let mut settled = environment(Present, Ready, true);
         settled.observed_generation = 2;
-        assert_eq!(next(&settled, Some(&seen(2, Phase::Ready))), Next::Nothing);
-        assert_eq!(next(&settled, None), Next::Nothing, "its cell has lost it");
+        assert_eq!(next(&settled, Some(&seen(2, Phase::Ready)), false), Next::Nothing);
+        let told_others = next(&settled, Some(&seen(2, Phase::Ready)), true);
+        assert_eq!(told_others, Next::Adopt(3), "other clients");
+        assert_eq!(next(&settled, Some(&seen(1, Phase::Ready)), true), Next::Publish, "of before");
+        assert_eq!(next(&settled, None, false), Next::Nothing, "its cell has lost it");
     }
 }

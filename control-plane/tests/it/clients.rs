@@ -98,7 +98,8 @@ async fn credentials_are_rotated_by_who_has_seen_the_client_and_a_revocation_is_
         let path = format!("/v1/clients/{}", id(&made));
         let before = generation(&plane, &site).await;
         let rotate = async |query: &str, body: Value, seen: &str, key: &str| {
-            let call = plane.request(Method::PATCH, &format!("{path}{query}")).token(&site.token).key(key);
+            let call =
+                plane.request(Method::POST, &format!("{path}/rotations{query}")).token(&site.token).key(key);
             call.header("if-match", seen).json(&body).send().await
         };
         let both = json!({"keys": [jwk(&old), jwk(&new)]});
@@ -142,7 +143,7 @@ async fn a_secret_is_shown_once_and_stored_nowhere() {
         assert_eq!((id(&again), again.get("secret")), (id(&made), None));
         let path = format!("/v1/clients/{}", id(&made));
         assert_eq!(plane.get(&path).token(&site.token).send().await.ok(200).get("secret"), None);
-        let call = plane.request(Method::PATCH, &path).token(&site.token).key("next");
+        let call = plane.request(Method::POST, &format!("{path}/rotations")).token(&site.token).key("next");
         let next = call.header("if-match", "\"1\"").json(&json!({})).send().await.ok(200);
         assert_ne!(next["secret"], json!(secret));
     }
@@ -210,13 +211,14 @@ async fn an_organizations_own_client_gets_tokens_here_until_it_is_revoked() {
         let App { issuer, clock, .. } = &plane.app;
         let narrow = tokens::token(issuer, clock, maker, Mode::Sandbox, &["clients:write"]).await;
         let other = json!({"keys": [jwk(&credential())]});
-        for path in [format!("/v1/clients/{}", id(&made)), format!("/v1/clients/{}?dry_run=true", id(&made))]
-        {
+        for query in ["", "?dry_run=true"] {
+            let path = format!("/v1/clients/{}/rotations{query}", id(&made));
             let call =
-                plane.request(Method::PATCH, &path).token(&narrow).key("take").header("if-match", "\"1\"");
+                plane.request(Method::POST, &path).token(&narrow).key("take").header("if-match", "\"1\"");
             call.json(&other).send().await.is_problem("client_scopes_unusable", "it would have tenants:read");
         }
-        let call = plane.request(Method::PATCH, &format!("/v1/clients/{}", id(&made))).token(&plane.token);
+        let call =
+            plane.request(Method::POST, &format!("/v1/clients/{}/rotations", id(&made))).token(&plane.token);
         let same = json!({"keys": [jwk(&client)]});
         call.key("ours").header("if-match", "\"1\"").json(&same).send().await.ok(200);
 
@@ -284,7 +286,7 @@ async fn who_asks_the_same_at_the_same_time_gets_the_client_as_it_is_then() {
     let path = format!("/v1/clients/{}", id(&made));
     let body = json!({"keys": [jwk(&credential())]});
     let rotate = async || {
-        let call = plane.request(Method::PATCH, &path).token(&site.token).key("same");
+        let call = plane.request(Method::POST, &format!("{path}/rotations")).token(&site.token).key("same");
         call.header("if-match", "\"1\"").json(&body).send().await
     };
     let held = plane.app.db.begin(of_organization(&site)).await.unwrap();
@@ -295,4 +297,76 @@ async fn who_asks_the_same_at_the_same_time_gets_the_client_as_it_is_then() {
     };
     let (one, other, ()) = tokio::join!(rotate(), rotate(), waiting);
     assert_eq!((one.ok(200)["version"].clone(), other.ok(200)["version"].clone()), (json!(2), json!(2)));
+}
+
+#[tokio::test]
+async fn a_client_is_renamed_and_may_do_less_or_more_by_who_has_seen_it() {
+    for plane in Plane::both().await {
+        let (site, environment) = sandbox(&plane).await;
+        let of = format!("environments/{environment}");
+        let scopes = ["accounts:read", "payments:write"];
+        let made = make(&plane, &site.token, &of, &signing(&credential(), &scopes), "own").await.ok(201);
+        let path = format!("/v1/clients/{}", id(&made));
+        let before = generation(&plane, &site).await;
+        let change = async |token: &str, query: &str, seen: &str, key: &str, body: Value| {
+            let call = plane.request(Method::PATCH, &format!("{path}{query}")).token(token).key(key);
+            call.header("if-match", seen).json(&body).send().await
+        };
+        let own = &site.token;
+        let name = json!({"name": "till 7"});
+        let unseen = plane.request(Method::PATCH, &path).token(own).key("unseen").json(&name).send().await;
+        unseen.is_problem("if_match_missing", "nobody has seen it");
+        change(own, "", "\"2\"", "other", name.clone())
+            .await
+            .is_problem("version_mismatch", "another version");
+        for (number, (body, code)) in [
+            (json!({"name": " "}), "text_unusable"),
+            (json!({"scopes": []}), "client_scopes_unusable"),
+            (json!({"scopes": ["a b"]}), "client_scopes_unusable"),
+            (json!({"keys": []}), "invalid_field"),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            change(own, "", "\"1\"", &number.to_string(), body).await.is_problem(code, code);
+        }
+        let stranger = Site::named(&plane, "otra").await;
+        let strange = change(&stranger.token, "", "\"1\"", "strange", name.clone()).await;
+        strange.is_problem("client_not_found", "another organization's");
+        let plan = change(own, "?dry_run=true", "\"1\"", "plan", name.clone()).await.ok(200);
+        let pointers = plan["changes"].as_array().unwrap().iter().map(|one| one["pointer"].clone());
+        assert!(pointers.into_iter().any(|one| one == "/name"), "{plan}");
+        assert_eq!(generation(&plane, &site).await, before);
+
+        let renamed = change(own, "", "\"1\"", "name", name).await.ok(200);
+        assert_eq!((&renamed["name"], &renamed["scopes"]), (&json!("till 7"), &json!(scopes)));
+        assert_eq!((&renamed["epoch"], &renamed["version"]), (&json!(0), &json!(2)), "tokens stay");
+        let more = json!({"scopes": ["accounts:read", "payments:write", "parties:read"]});
+        let wider = change(own, "", "\"2\"", "more", more).await.ok(200);
+        assert_eq!(wider["epoch"], json!(0), "it loses nothing");
+        let less = json!({"scopes": ["parties:read", "accounts:read"]});
+        let narrower = change(own, "", "\"3\"", "less", less.clone()).await;
+        let again = change(own, "", "\"3\"", "less", less).await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        let narrower = narrower.ok(200);
+        assert!(narrower["epoch"].as_i64().unwrap() > 0, "{narrower}");
+        assert_eq!((&narrower["name"], &narrower["keys"]), (&json!("till 7"), &made["keys"]));
+        assert_eq!(generation(&plane, &site).await, before + 3, "its cell is to hear of it");
+
+        // Of an organization's own nobody makes more than he has.
+        let of = format!("organizations/{}", site.organization);
+        let own =
+            make(&plane, &site.token, &of, &signing(&credential(), &["tenants:read"]), "o").await.ok(201);
+        let path = format!("/v1/clients/{}", id(&own));
+        let call = plane.request(Method::PATCH, &path).token(&plane.token).key("wide");
+        let wide =
+            call.header("if-match", "\"1\"").json(&json!({"scopes": ["everything:write"]})).send().await;
+        wide.is_problem("client_scopes_unusable", "beyond one's own");
+        let revoke =
+            plane.request(Method::POST, &format!("{path}/revocations")).token(&plane.token).key("end");
+        revoke.send().await.ok(200);
+        let call = plane.request(Method::PATCH, &path).token(&plane.token).key("late");
+        let late = call.header("if-match", "\"2\"").json(&json!({"name": "x"})).send().await;
+        late.is_problem("client_revoked", "for ever");
+    }
 }

@@ -115,7 +115,8 @@ pub enum Step {
     Suspend,
     /// Its tokens are refused, as those of none.
     Close,
-    /// Clients that are not wanted any more are gone: first, because that never has to wait for anything.
+    /// Clients, credentials and tokens that are not wanted any more are gone: first, because that never has to wait for
+    /// anything.
     Withdraw,
     /// It fits into this cell.
     Fit,
@@ -352,7 +353,11 @@ impl Record {
     fn clients_seen(&self) -> Vec<ClientSeen> {
         let arrived = self.phase == self.goal() && self.applied_generation == self.generation;
         let wanted = self.wanted_clients().filter(|_| arrived).unwrap_or_default();
-        wanted.iter().map(|client| ClientSeen { id: client.id, epoch: client.epoch }).collect()
+        wanted
+            .iter()
+            .filter(|client| !client.revoked)
+            .map(|client| ClientSeen { id: client.id, epoch: client.epoch })
+            .collect()
     }
 
     /// The export, once it is whole and signed.

@@ -248,8 +248,8 @@ pub(super) async fn write(db: &Db, before: &Record, after: &Record) -> Result<bo
     .await
 }
 
-/// Makes the clients of an environment those that are wanted, or at [`Step::Withdraw`] removes those that are not; whether
-/// there was anything to do, and nothing if something else is wanted of it by now.
+/// Makes the clients of an environment those that are wanted, or at [`Step::Withdraw`] takes away what is not; whether there
+/// was anything to do, and nothing if something else is wanted of it by now.
 pub(super) async fn ensure_clients(
     db: &Db,
     issuer: &Issuer,
@@ -266,7 +266,7 @@ pub(super) async fn ensure_clients(
             return Ok::<_, RegistrationError>(None);
         }
         let changed = match step {
-            Step::Withdraw => store.remove_others_in_tx(&tx, scope, wanted, now).await?,
+            Step::Withdraw => store.withdraw_in_tx(&tx, (scope, record.mode), wanted, now).await?,
             _ => store.ensure_clients_in_tx(&tx, (scope, record.mode), wanted, now).await?,
         };
         tx.commit().await?;

@@ -271,7 +271,9 @@ impl Converger {
         match system::ensure_clients(&self.db, &self.issuer, record, step, self.clock.now()).await {
             Ok(None) => Ok(Look::Past),
             // The others are there by now.
-            Ok(Some(_)) if step == Step::Clients && !wanted.iter().all(is_known) => {
+            Ok(Some(_))
+                if step == Step::Clients && !wanted.iter().all(|one| one.revoked || is_known(one)) =>
+            {
                 Ok(self.refused(record, &RegistrationError::Unknown))
             }
             Ok(Some(false)) => Ok(Look::There),

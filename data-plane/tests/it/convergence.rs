@@ -386,11 +386,27 @@ async fn a_revocation_reaches_an_environment_that_is_stuck() {
         assert!(comes_in(&first).await, "what was there goes on");
         assert!(!comes_in(&second).await, "but not who was revoked");
 
+        let mut ended = EnvironmentIntent { profile_version: "9999-1".to_owned(), ..with(&[&one, &odd]) };
+        ended.clients[0].epoch = clock.now().timestamp();
+        ended.clients[0].keys = odd.registration.client.keys.clone();
+        assert_eq!(cell.converges(&ended, 3).await.phase, Phase::Failed);
+        assert!(!comes_in(&first).await, "its tokens were ended");
+        let known = issuer.store().registration(one.id()).await.unwrap().unwrap().client;
+        assert_eq!(known.keys, ended.clients[0].keys, "and its key is another");
+        assert!(issuer.store().registration(odd.id()).await.unwrap().is_none(), "nobody new is let in");
+        let mut revoked = ended.clone();
+        revoked.clients[0].revoked = true;
+        cell.converges(&revoked, 4).await;
+        cell.converges(&ended, 5).await;
+        let known = issuer.store().registration(one.id()).await.unwrap().unwrap().client;
+        assert!(known.revoked, "nobody takes a revocation back");
+
         let mut unknown = with(&[&odd, &two]);
         unknown.clients[0].method = Method::Unknown;
-        let seen = cell.converges(&unknown, 3).await;
+        let seen = cell.converges(&unknown, 6).await;
         assert_eq!(holds(&seen, "ClientsKnown"), Some((Status::False, "Refused".to_owned())));
-        assert!(!comes_in(&first).await, "revoked, whatever else is not understood");
+        let known = issuer.store().registration(one.id()).await.unwrap().unwrap().client;
+        assert!(known.revoked, "nor is it forgotten when nobody speaks of it");
         assert!(issuer.store().registration(two.id()).await.unwrap().is_some(), "and the others are there");
     }
 }

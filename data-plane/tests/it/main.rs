@@ -11,6 +11,7 @@ mod document;
 mod environments;
 mod exports;
 mod kills;
+mod mode;
 mod money;
 mod objects;
 mod parties;

@@ -39,6 +39,12 @@ impl DatabaseConfig {
         }
     }
 
+    /// Whether it is a PostgreSQL.
+    pub fn is_postgres(&self) -> bool {
+        let url = self.url.expose_secret();
+        url.starts_with("postgres://") || url.starts_with("postgresql://")
+    }
+
     /// The URL of `role` and, where it was not given, the user name to put in place of the URL's own.
     pub(super) fn login(&self, role: Role) -> (&str, Option<&'static str>) {
         let given = match role {

@@ -1,9 +1,12 @@
 //! What the replicas of an issuer share: its clients and its keys, by the number of the change.
 
+use std::collections::{HashMap, HashSet};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use oauth_as::client::ClientId as Name;
+use oauth_as::store::RevocationWindow;
 use sea_orm::entity::prelude::*;
 use sea_orm::{QueryOrder, Set};
 use tenants::contract::ClientIntent;
@@ -41,35 +44,58 @@ pub async fn registration(tx: &Tx, id: ClientId) -> Result<Option<Registration>,
 }
 
 /// Registers a client, or changes its registration to this one; whether there was anything to do. Its epoch never goes
-/// back, and that of a client which was removed and comes again is past its removal. An epoch that was not asked for before
-/// ends every token of before `now`, whatever the clock of who asks says: old credentials were good here until now.
+/// back, one that is revoked stays so, and the epoch of one which was removed and comes again is past its removal. An epoch
+/// that was not asked for before ends every token of before `now`, whatever the clock of who asks says: old credentials
+/// were good here until now.
 pub async fn ensure_client(
     tx: &Tx,
     keys: &DataKey,
     wanted: &Registration,
     now: DateTime<Utc>,
 ) -> Result<bool, RegistrationError> {
+    let row = async || of_client(name(wanted.client.id).as_str()).one(&**tx).await;
     // Most of the time nothing is to be done, and then nobody has to wait.
-    if merged(tx, wanted, now).await?.is_none() {
+    if merged(row().await?.as_ref(), wanted, now)?.is_none() {
         return Ok(false);
     }
     let version = change(tx).await?;
-    let Some((merged, asked)) = merged(tx, wanted, now).await? else { return Ok(false) };
-    store::put_client(tx, keys, &merged.engines()?, Some(merged.written(asked)), version).await?;
+    let Some(merged) = merged(row().await?.as_ref(), wanted, now)? else { return Ok(false) };
+    put(tx, keys, &merged, version, now).await?;
     Ok(true)
 }
 
-/// What is to be written so that the client is as wanted, and the epoch that was asked for last; `None`: it is.
-async fn merged(
+/// Writes a registration, and the epoch that was asked for last; who is revoked in it loses all that it was given.
+async fn put(
     tx: &Tx,
+    keys: &DataKey,
+    (registration, asked): &(Registration, i64),
+    version: i64,
+    now: DateTime<Utc>,
+) -> Result<(), RegistrationError> {
+    let client = registration.engines()?;
+    store::put_client(tx, keys, &client, Some(registration.written(*asked)), version).await?;
+    if registration.client.revoked {
+        store::end_grants(tx, &client.client_id, window(now)).await?;
+    }
+    Ok(())
+}
+
+/// What a revocation at `now` covers.
+fn window(now: DateTime<Utc>) -> RevocationWindow {
+    let until = now + TimeDelta::seconds(i64::from(super::TTL_S));
+    RevocationWindow { recorded_at: now.into(), until: until.into() }
+}
+
+/// What is to be written so that the client of this row is as wanted, and the epoch that was asked for last; `None`: it
+/// is.
+fn merged(
+    row: Option<&client::Model>,
     wanted: &Registration,
     now: DateTime<Utc>,
 ) -> Result<Option<(Registration, i64)>, RegistrationError> {
     wanted.engines()?;
     let (mut merged, asked) = (wanted.clone(), wanted.client.epoch);
-    let Some(row) = of_client(name(wanted.client.id).as_str()).one(&**tx).await? else {
-        return Ok(Some((merged, asked)));
-    };
+    let Some(row) = row else { return Ok(Some((merged, asked))) };
     let epoch = &mut merged.client.epoch;
     if let Some(removed) = row.removed_ns {
         *epoch = std::cmp::max(*epoch, removed / 1_000_000_000 + 1);
@@ -77,31 +103,110 @@ async fn merged(
     let Some((known, before)) = row.entry.as_deref().and_then(Registration::read_asked) else {
         return Ok(Some((merged, asked)));
     };
-    if known.scope != wanted.scope || known.mode != wanted.mode {
+    if known.scope != wanted.scope || (known.mode == Mode::Live && wanted.mode != Mode::Live) {
         return Err(RegistrationError::Elsewhere);
     }
     if asked > before {
         *epoch = std::cmp::max(*epoch, now.timestamp() + 1);
     }
     *epoch = std::cmp::max(*epoch, known.client.epoch);
+    // Whoever wants it back was restored from an older backup, or is mistaken: a revocation is final.
+    merged.client.revoked |= known.client.revoked;
     let asked = std::cmp::max(asked, before);
     Ok((known != merged || asked != before).then_some((merged, asked)))
 }
 
-/// Removes the clients of a scope that are not among these; whether there was one.
-pub async fn remove_others(
+/// The clients of a scope by their ids, without those that were removed.
+async fn known(tx: &Tx, scope: Scope) -> Result<HashMap<ClientId, client::Model>, DbErr> {
+    let rows = store::clients_of(tx, scope.id).await?;
+    // What is no id of ours was not registered by us.
+    let named = rows.into_iter().filter_map(|row| Some((row.client_id.parse::<ClientId>().ok()?, row)));
+    Ok(named.collect())
+}
+
+/// Removes the clients of a scope that are not among these, and makes those of these that are known there as they are
+/// wanted, so that no credential or token which is wanted no more waits for anything; whether there was one. Nobody new
+/// is let in.
+pub async fn withdraw(
     tx: &Tx,
-    scope: Scope,
+    keys: &DataKey,
+    (scope, mode): (Scope, Mode),
     wanted: &[ClientIntent],
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let mut changed = false;
-    for known in store::names_of(tx, scope.id).await? {
-        // What is no id of ours was not registered by us.
-        let Ok(id) = known.parse::<ClientId>() else { continue };
-        if wanted.iter().all(|client| client.id != id) {
-            changed |= remove_client(tx, id, now).await?;
+    let known = known(tx, scope).await?;
+    let mut changed = remove_others(tx, &known, wanted, now).await?;
+    for client in wanted {
+        let Some(row) = known.get(&client.id) else { continue };
+        let registration = Registration { scope, mode, client: client.clone() };
+        if matches!(merged(Some(row), &registration, now), Ok(None)) {
+            continue;
         }
+        changed |= match ensure_client(tx, keys, &registration, now).await {
+            Ok(done) => done,
+            Err(RegistrationError::Store(error)) => return Err(error),
+            Err(_) => tighten(tx, keys, &registration, now).await?,
+        };
+    }
+    Ok(changed)
+}
+
+/// Of a client that cannot be registered as it is wanted, such as by a method of a newer build: lets it keep nothing that
+/// it must not have. Whether there was anything to do.
+async fn tighten(
+    tx: &Tx,
+    keys: &DataKey,
+    wanted: &Registration,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let look = async || -> Result<Option<(Registration, i64)>, DbErr> {
+        let entry = store::get_entry(tx, name(wanted.client.id).as_str()).await?;
+        let Some((known, before)) = entry.as_deref().and_then(Registration::read_asked) else {
+            return Ok(None);
+        };
+        let (mut after, asked) = (known.clone(), std::cmp::max(before, wanted.client.epoch));
+        if asked > before {
+            after.client.epoch = std::cmp::max(after.client.epoch, now.timestamp() + 1);
+        }
+        after.client.revoked |= wanted.client.revoked;
+        let differs = known.scope == wanted.scope && (after != known || asked != before);
+        Ok(differs.then_some((after, asked)))
+    };
+    if look().await?.is_none() {
+        return Ok(false);
+    }
+    let version = change(tx).await?;
+    let Some(after) = look().await? else { return Ok(false) };
+    match put(tx, keys, &after, version, now).await {
+        Ok(()) => Ok(true),
+        Err(RegistrationError::Store(error)) => Err(error),
+        // It was registered so before.
+        Err(error) => {
+            tracing::error!(client = %wanted.client.id, %error, "a client could not be held to what is wanted");
+            Ok(false)
+        }
+    }
+}
+
+async fn remove_others(
+    tx: &Tx,
+    known: &HashMap<ClientId, client::Model>,
+    wanted: &[ClientIntent],
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let wanted: HashSet<ClientId> = wanted.iter().map(|client| client.id).collect();
+    // Who was revoked stays known as that, as long as the scope has clients at all: nobody may bring it back.
+    let stays = |row: &client::Model| {
+        let known = row.entry.as_deref().and_then(Registration::read);
+        !wanted.is_empty() && known.is_some_and(|known| known.client.revoked)
+    };
+    let others = known.iter().filter(|(id, row)| !wanted.contains(id) && !stays(row));
+    let mut others: Vec<ClientId> = others.map(|(id, _)| *id).collect();
+    // In one order, so that two who remove at once do not wait for each other.
+    others.sort_unstable();
+    let mut changed = false;
+    for id in others {
+        changed |= remove_client(tx, id, now).await?;
     }
     Ok(changed)
 }
@@ -115,13 +220,18 @@ pub async fn ensure_clients(
     wanted: &[ClientIntent],
     now: DateTime<Utc>,
 ) -> Result<bool, RegistrationError> {
-    let mut changed = remove_others(tx, scope, wanted, now).await?;
+    let known = known(tx, scope).await?;
+    let mut changed = remove_others(tx, &known, wanted, now).await?;
     for client in wanted {
         if !is_known(client) {
             tracing::warn!(client = %client.id, "the client's method or binding is unknown to this build");
             continue;
         }
         let registration = Registration { scope, mode, client: client.clone() };
+        if known.get(&client.id).is_some_and(|row| matches!(merged(Some(row), &registration, now), Ok(None)))
+        {
+            continue;
+        }
         changed |= ensure_client(tx, keys, &registration, now).await?;
     }
     Ok(changed)
@@ -150,9 +260,7 @@ pub async fn remove_client(tx: &Tx, id: ClientId, now: DateTime<Utc>) -> Result<
     if registration(tx, id).await?.is_none() {
         return Ok(false);
     }
-    let until = now + TimeDelta::seconds(i64::from(super::TTL_S));
-    let window = oauth_as::store::RevocationWindow { recorded_at: now.into(), until: until.into() };
-    store::delete_client(tx, &name, window).await
+    store::delete_client(tx, &name, window(now)).await
 }
 
 /// The name of a key's sealed column.

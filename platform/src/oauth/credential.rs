@@ -1,32 +1,37 @@
-//! What a client keeps, its id and its private key, and what it proves with them.
+//! What a client keeps, its id, its private key and perhaps a certificate, and what it proves with them.
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use oauth_as::client_assertion::CLIENT_ASSERTION_TYPE;
+use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tenants::contract::PublicKey;
+use tenants::contract::{Binding, PublicKey};
 use tenants::id::ClientId;
 
 use super::keys::{BadKey, SigningKey};
 use crate::hash::sha256_base64url;
-use crate::random;
+use crate::{pki, random};
 
 /// How long an assertion is good, in seconds.
 const ASSERTED_S: i64 = 60;
+/// How long a certificate that a client makes itself is good.
+const CERTIFIED: TimeDelta = TimeDelta::days(365);
 const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
 const END: &str = "-----END PRIVATE KEY-----\n";
 /// RFC 7468 §2.
 const LINE: usize = 64;
 
-/// A client's id and private key.
+/// A client's id and private key, and what its tokens are bound to: nothing, that key, or a certificate for it.
 pub struct Credential {
     id: ClientId,
     key: SigningKey,
     der: Vec<u8>,
+    binding: Binding,
+    certificate_pem: Option<String>,
 }
 
 impl fmt::Debug for Credential {
@@ -37,7 +42,10 @@ impl fmt::Debug for Credential {
 
 /// A text that is no [`Credential::written`].
 #[derive(Debug, thiserror::Error)]
-#[error("a client's file is JSON: `client_id`, and `private_key`, a PKCS #8 key on P-256 as PEM")]
+#[error(
+    "a client's file is JSON: `client_id`, `private_key`, a PKCS #8 key on P-256 as PEM, and where its tokens are bound \
+     `binding`: `dpop`, or `certificate` with that `certificate` for the key as PEM"
+)]
 pub struct BadCredential;
 
 #[derive(Serialize, Deserialize)]
@@ -45,6 +53,18 @@ pub struct BadCredential;
 struct Written {
     client_id: ClientId,
     private_key: String,
+    #[serde(default = "unbound", skip_serializing_if = "is_unbound")]
+    binding: Binding,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    certificate: Option<String>,
+}
+
+const fn unbound() -> Binding {
+    Binding::None
+}
+
+fn is_unbound(binding: &Binding) -> bool {
+    *binding == Binding::None
 }
 
 impl Credential {
@@ -54,7 +74,7 @@ impl Credential {
     /// The system has no randomness.
     pub fn make(id: ClientId) -> Result<Self, BadKey> {
         let (key, der) = SigningKey::make()?;
-        Ok(Self { id, key, der })
+        Ok(Self { id, key, der, binding: Binding::None, certificate_pem: None })
     }
 
     /// The credential in this text.
@@ -62,30 +82,85 @@ impl Credential {
     /// # Errors
     /// There is none.
     pub fn read(text: &str) -> Result<Self, BadCredential> {
-        let Written { client_id, private_key } = serde_json::from_str(text).map_err(|_| BadCredential)?;
+        let written = serde_json::from_str(text).map_err(|_| BadCredential)?;
+        let Written { client_id, private_key, binding, certificate } = written;
         let body = private_key.trim_start().strip_prefix(BEGIN.trim_end());
         let body = body.and_then(|body| body.trim_end().strip_suffix(END.trim_end())).ok_or(BadCredential)?;
         let body: String = body.split_ascii_whitespace().collect();
         let der = STANDARD.decode(body).map_err(|_| BadCredential)?;
         let key = SigningKey::read(&der).map_err(|_| BadCredential)?;
-        Ok(Self { id: client_id, key, der })
+        let held = certificate.as_deref().map(pki::der).transpose().map_err(|_| BadCredential)?;
+        let fits = match binding {
+            Binding::None | Binding::Dpop => true,
+            Binding::Certificate => held.is_some(),
+            Binding::Unknown => false,
+        };
+        if !fits {
+            return Err(BadCredential);
+        }
+        Ok(Self { id: client_id, key, der, binding, certificate_pem: certificate })
     }
 
     /// The text of the file that a client keeps: JSON.
     #[must_use]
     pub fn written(&self) -> String {
-        let mut private_key = BEGIN.to_owned();
+        let (private_key, certificate) = (self.key_pem(), self.certificate_pem.clone());
+        let written = Written { client_id: self.id, private_key, binding: self.binding, certificate };
+        serde_json::to_string_pretty(&written).expect("texts have a JSON form")
+    }
+
+    fn key_pem(&self) -> String {
+        let mut pem = BEGIN.to_owned();
         let body = STANDARD.encode(&self.der);
         let mut rest = body.as_str();
         while !rest.is_empty() {
             let (line, after) = rest.split_at(rest.len().min(LINE));
-            private_key.push_str(line);
-            private_key.push('\n');
+            pem.push_str(line);
+            pem.push('\n');
             rest = after;
         }
-        private_key.push_str(END);
-        let written = Written { client_id: self.id, private_key };
-        serde_json::to_string_pretty(&written).expect("texts have a JSON form")
+        pem.push_str(END);
+        pem
+    }
+
+    /// The same key, to which tokens are bound (RFC 9449).
+    #[must_use]
+    pub fn with_dpop(self) -> Self {
+        Self { binding: Binding::Dpop, ..self }
+    }
+
+    /// The same key with a certificate that it signed itself, good for a year, to which tokens are bound (RFC 8705).
+    ///
+    /// # Errors
+    /// The certificate could not be made.
+    pub fn with_certificate(self, now: DateTime<Utc>) -> Result<Self, BadKey> {
+        let until = now.checked_add_signed(CERTIFIED).unwrap_or(now);
+        let made = pki::self_signed(&self.der, "tambo client", now, until).map_err(|_| BadKey)?;
+        Ok(Self { binding: Binding::Certificate, certificate_pem: Some(made), ..self })
+    }
+
+    /// What its tokens are bound to.
+    #[must_use]
+    pub fn binding(&self) -> Binding {
+        self.binding
+    }
+
+    /// Its certificate, DER; if it has one.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateDer<'static>> {
+        self.certificate_pem.as_deref().and_then(|pem| pki::der(pem).ok())
+    }
+
+    /// The thumbprint of its certificate, as a client is registered with; if it has one.
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        self.certificate().map(sha256_base64url)
+    }
+
+    /// Its key and its certificate, PEM, as TLS clients take them; if it has one.
+    #[must_use]
+    pub fn identity_pem(&self) -> Option<String> {
+        Some(format!("{}{}", self.key_pem(), self.certificate_pem.as_ref()?))
     }
 
     /// The same key, of the client with this id.
@@ -172,6 +247,20 @@ mod tests {
         assert_eq!((read.id(), read.public()), (made.id(), made.public()));
         assert!(written.split("\\n").all(|line| line.len() <= 120), "{written}");
         assert_eq!(format!("{made:?}"), format!("Credential({})", made.id()), "it does not show its key");
+        assert_eq!((read.binding(), read.thumbprint(), read.identity_pem()), (Binding::None, None, None));
+        let bound = Credential::read(&read.with_dpop().written()).unwrap();
+        assert_eq!((bound.binding(), bound.public()), (Binding::Dpop, made.public()));
+        let certified = bound.with_certificate(DateTime::from_timestamp(1_800_000_000, 0).unwrap()).unwrap();
+        let again = Credential::read(&certified.written()).unwrap();
+        assert_eq!(again.binding(), Binding::Certificate);
+        assert_eq!(
+            (again.thumbprint(), again.identity_pem()),
+            (certified.thumbprint(), certified.identity_pem())
+        );
+        assert!(again.thumbprint().is_some_and(|text| text.len() == 43));
+        let bare =
+            certified.written().replace("\"certificate\": \"-----BEGIN", "\"certificate\": \"-----BEGUN");
+        assert!(Credential::read(&bare).is_err());
         for spoiled in [
             written.replace("client_id", "client"),
             written.replace("BEGIN PRIVATE", "BEGIN PUBLIC"),

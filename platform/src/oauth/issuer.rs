@@ -20,6 +20,7 @@ use tenants::id::ClientId;
 use tokio::time::Instant;
 
 use super::TTL_S;
+use super::certificate::held;
 use super::directory::{Directory, Registration, RegistrationError, is_known, name};
 use super::dpop::Proofs;
 use super::keys::{Es256, Kept, KeySet, PublicKey, Rotation, SigningKey, Stage, plan};
@@ -28,7 +29,6 @@ use super::system::Store;
 use super::token::Cached;
 use crate::ctx::{Clock, Scope};
 use crate::db::Db;
-use crate::hash::sha256_base64url;
 use crate::keys::DataKey;
 
 /// The longest that a request waits for the second in which its client may have tokens again.
@@ -41,6 +41,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub struct IssuerOptions {
     /// Its name, and the one audience of its tokens: `https://host`, without a path.
     pub url: String,
+    /// What it is for: in live mode tokens of its own plane's clients are bound, and no secret is taken.
+    pub mode: Mode,
     /// Whether clients of sandboxes may have secrets.
     pub secrets: bool,
     /// When its keys change.
@@ -74,6 +76,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) proofs: Proofs,
     pub(super) verified: Cached,
+    mode: Mode,
     secrets: bool,
     rotation: Rotation,
     state: RwLock<Arc<State>>,
@@ -196,7 +199,7 @@ impl Issuer {
         clock: Clock,
         options: IssuerOptions,
     ) -> Result<Self, IssuerError> {
-        let IssuerOptions { url, secrets, rotation } = options;
+        let IssuerOptions { url, mode, secrets, rotation } = options;
         if !is_name(&url) {
             return Err(IssuerError::Url(url));
         }
@@ -206,7 +209,8 @@ impl Issuer {
             clock,
             proofs: Proofs::default(),
             verified: Cached::default(),
-            secrets,
+            mode,
+            secrets: secrets && mode == Mode::Sandbox,
             rotation,
             state: RwLock::default(),
             looked: tokio::sync::Mutex::new(None),
@@ -232,6 +236,12 @@ impl Issuer {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.0.store
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.0.mode
     }
 
     /// Whether clients may have secrets here.
@@ -398,6 +408,12 @@ impl Issuer {
     pub async fn token(&self, request: Request<'_>) -> Result<Grant, Refused> {
         let Request { client_id, proof, scope, dpop, certificate } = request;
         let stranger = || Refused::new(ErrorCode::InvalidClient, "");
+        if matches!(proof, Proof::Secret(_)) && !self.0.secrets {
+            return Err(Refused::new(
+                ErrorCode::InvalidClient,
+                "no secret is taken here: use a key or a certificate",
+            ));
+        }
         let subject = match proof {
             Proof::Assertion { jwt, .. } => unverified_subject(jwt),
             _ => None,
@@ -456,8 +472,12 @@ impl Issuer {
         let Some(Registration { mode, client, .. }) = found else {
             return refused(ErrorCode::InvalidClient, "");
         };
-        if client.revoked || (matches!(proof, Proof::Secret(_)) && (mode == Mode::Live || !self.0.secrets)) {
+        if client.revoked || (matches!(proof, Proof::Secret(_)) && mode == Mode::Live) {
             return refused(ErrorCode::InvalidClient, "");
+        }
+        let held = certificate.and_then(|der| held(der, self.0.clock.now()));
+        if matches!(proof, Proof::Certificate) && certificate.is_some() && held.is_none() {
+            return refused(ErrorCode::InvalidClient, "the certificate has ended, or is not valid yet");
         }
         match client.binding {
             Binding::None => {}
@@ -469,9 +489,11 @@ impl Issuer {
                 );
             }
             Binding::Certificate => {
-                let held = certificate.map(sha256_base64url);
                 if !held.is_some_and(|held| client.thumbprints.contains(&held)) {
-                    return refused(ErrorCode::InvalidClient, "");
+                    return refused(
+                        ErrorCode::InvalidClient,
+                        "the client's tokens are bound to a certificate: connect with it while it is valid",
+                    );
                 }
             }
             Binding::Unknown => return refused(ErrorCode::InvalidClient, ""),

@@ -16,6 +16,7 @@
 //!
 //! What it does not do: people, consent, refresh tokens. The tables are ready for them.
 
+mod certificate;
 mod changes;
 mod credential;
 mod directory;

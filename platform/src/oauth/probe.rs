@@ -1,13 +1,11 @@
 //! Whether a client would get a token here, and be let in with it: found out by trying.
 
-use oauth_as::client_assertion::CLIENT_ASSERTION_TYPE;
 use tenants::contract::{Binding, ClientIntent, Method};
 use tenants::environment::Mode;
 use tenants::id::{ClientId, Id};
 
 use super::Credential;
 use super::directory::{Registration, RegistrationError};
-use super::http::TOKEN_PATH;
 use super::issuer::{Issuer, Proof, Refused, Request};
 use super::keys::BadKey;
 use super::store::StoreError;
@@ -47,52 +45,53 @@ impl From<RegistrationError> for ProbeError {
 
 impl Issuer {
     /// Whether a client of this scope would be let in: one that may do nothing is registered, gets a token, presents it
-    /// and is removed.
+    /// and is removed. It comes by a certificate, since of an assertion and a proof the tables would have to remember that
+    /// they were used.
     ///
     /// # Errors
     /// Why not.
     pub async fn round_trip(&self, scope: Scope, mode: Mode) -> Result<(), ProbeError> {
-        let id = ClientId::from_parts(self.0.clock.now(), random::bits());
-        let credential = Credential::make(id)?;
-        let binding = if mode == Mode::Live { Binding::Dpop } else { Binding::None };
+        let now = self.0.clock.now();
+        let id = ClientId::from_parts(now, random::bits());
+        let credential = Credential::make(id)?.with_certificate(now)?;
+        let certificate = credential.certificate().ok_or(BadKey)?;
         let client = ClientIntent {
             id,
             name: "probe".to_owned(),
-            method: Method::PrivateKeyJwt,
-            keys: vec![credential.public()],
-            thumbprints: Vec::new(),
+            method: Method::Tls,
+            keys: Vec::new(),
+            thumbprints: credential.thumbprint().into_iter().collect(),
             secret_sha256: None,
             scopes: Vec::new(),
-            binding,
+            binding: Binding::Certificate,
             epoch: 0,
             revoked: false,
+            changed_at: None,
         };
         self.register(&Registration { scope, mode, client }).await?;
-        let tried = self.comes_in(&credential, scope, binding == Binding::Dpop).await;
-        self.remove(id).await?;
+        let tried = self.comes_in(id, &certificate, scope).await;
+        // Who has not heard of it yet within a second does: the key is gone with this call.
+        self.0.store.remove_client(id, self.0.clock.now()).await?;
         tried
     }
 
-    async fn comes_in(&self, credential: &Credential, scope: Scope, bound: bool) -> Result<(), ProbeError> {
-        let now = self.0.clock.now();
-        let prove = |method: &str, path: &str, token: Option<&str>| {
-            let url = format!("{}{path}", self.url());
-            bound.then(|| credential.proof(method, &url, token, now)).transpose()
-        };
-        let jwt = credential.assertion(self.url(), now)?;
-        let proof = prove("POST", TOKEN_PATH, None)?;
+    async fn comes_in(&self, id: ClientId, certificate: &[u8], scope: Scope) -> Result<(), ProbeError> {
+        let (name, certificate) = (id.to_string(), Some(certificate));
         let request = Request {
-            client_id: None,
-            proof: Proof::Assertion { jwt: &jwt, kind: Some(CLIENT_ASSERTION_TYPE) },
+            client_id: Some(&name),
+            proof: Proof::Certificate,
             scope: None,
-            dpop: proof.as_deref(),
-            certificate: None,
+            dpop: None,
+            certificate,
         };
         let token = self.token(request).await?.token;
-        let proof = prove("GET", "/", Some(&token))?;
         let bare = Presented::bearer(&token);
-        let claims = self.caller(&Presented { dpop: bound, proof: Ok(proof.as_deref()), ..bare }).await?;
-        if claims.sub == credential.id() && claims.env.uuid() == scope.id {
+        // Without what it is bound to it must not be good.
+        if self.caller(&bare).await.is_ok() {
+            return Err(TokenError::Unbound.into());
+        }
+        let claims = self.caller(&Presented { certificate, ..bare }).await?;
+        if claims.sub == id && claims.env.uuid() == scope.id {
             return Ok(());
         }
         Err(TokenError::Elsewhere.into())

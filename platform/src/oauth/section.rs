@@ -2,11 +2,13 @@
 
 use serde::Deserialize;
 use tenants::contract::{Binding, ClientIntent, Method, PublicKey};
+use tenants::environment::Mode;
 use tenants::id::ClientId;
 
 use crate::config::Faults;
 
-/// A client in a configuration: exactly one of `keys`, `thumbprints` and `secret_sha256` says how it proves who it is.
+/// A client in a configuration: exactly one of `keys`, `thumbprints` and `secret_sha256` says how it proves who it is;
+/// `thumbprints` beside one of the others are what its tokens are bound to.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClientSection {
@@ -36,14 +38,25 @@ fn unbound() -> Binding {
 }
 
 impl ClientSection {
-    /// Adds what is wrong with it; `at` is its key in the file.
-    pub fn check(&self, at: &str, secrets: bool, faults: &mut Faults) {
-        let ways = [!self.keys.is_empty(), !self.thumbprints.is_empty(), self.secret_sha256.is_some()];
-        let ways = ways.into_iter().filter(|there| *there).count();
-        faults.unless(ways == 1, at, "have exactly one of `keys`, `thumbprints` and `secret_sha256`");
+    /// Adds what is wrong with it in this mode; `at` is its key in the file.
+    pub fn check(&self, at: &str, mode: Mode, secrets: bool, faults: &mut Faults) {
+        let (keys, certificates) = (!self.keys.is_empty(), !self.thumbprints.is_empty());
+        // What proves who it is; a certificate may also be what the tokens of a key are bound to.
+        let alone = certificates && self.binding != Binding::Certificate;
+        let ways = [keys, alone, self.secret_sha256.is_some()].into_iter().filter(|there| *there).count();
+        let one = ways == 1 || (ways == 0 && certificates);
+        faults.unless(one, at, "have exactly one of `keys`, `thumbprints` and `secret_sha256`");
+        let bound = self.binding != Binding::Certificate || certificates;
+        let reason = "hold the certificates that tokens are bound to";
+        faults.unless(bound, &format!("{at}.thumbprints"), reason);
         if !secrets {
             let key = format!("{at}.secret_sha256");
             faults.unless(self.secret_sha256.is_none(), &key, "be absent: only sandboxes have secrets");
+        }
+        if mode == Mode::Live {
+            let bound = matches!(self.binding, Binding::Dpop | Binding::Certificate);
+            let reason = "be \"dpop\" or \"certificate\": in live mode tokens are bound";
+            faults.unless(bound, &format!("{at}.binding"), reason);
         }
     }
 
@@ -51,10 +64,10 @@ impl ClientSection {
     #[must_use]
     pub fn intent(&self, all: &[&str]) -> ClientIntent {
         let Self { id, name, keys, thumbprints, secret_sha256, scopes, binding } = self.clone();
-        let method = match (keys.is_empty(), thumbprints.is_empty()) {
+        let method = match (keys.is_empty(), &secret_sha256) {
             (false, _) => Method::PrivateKeyJwt,
-            (true, false) => Method::Tls,
-            (true, true) => Method::Secret,
+            (true, None) => Method::Tls,
+            (true, Some(_)) => Method::Secret,
         };
         let every = || all.iter().map(|scope| (*scope).to_owned()).collect();
         let scopes = scopes.unwrap_or_else(every);
@@ -69,6 +82,7 @@ impl ClientSection {
             binding,
             epoch: 0,
             revoked: false,
+            changed_at: None,
         }
     }
 }

@@ -237,16 +237,13 @@ pub async fn put_client(
     Ok(())
 }
 
-/// What the clients of a scope are called.
-pub async fn names_of(tx: &Tx, scope: Uuid) -> Result<Vec<String>, DbErr> {
+/// The clients of a scope that were not removed.
+pub async fn clients_of(tx: &Tx, scope: Uuid) -> Result<Vec<client::Model>, DbErr> {
     client::Entity::find()
-        .select_only()
-        .column(client::Column::ClientId)
         .filter(client::Column::ShardId.eq(HOME.shard))
         .filter(client::Column::ScopeId.eq(scope))
         .filter(client::Column::Body.is_not_null())
         .order_by_asc(client::Column::ClientId)
-        .into_tuple()
         .all(&**tx)
         .await
 }
@@ -268,7 +265,7 @@ pub async fn delete_client(tx: &Tx, id: &ClientId, window: RevocationWindow) -> 
         return Err(StoreError::Nameless);
     }
     let version = change(tx).await?;
-    raise(tx, CLIENT, id.as_str(), window).await?;
+    end_grants(tx, id, window).await?;
     use client::Column as C;
     let removed = client::Entity::update_many()
         .col_expr(C::Body, Expr::val(None::<Vec<u8>>))
@@ -280,12 +277,18 @@ pub async fn delete_client(tx: &Tx, id: &ClientId, window: RevocationWindow) -> 
         .filter(C::Body.is_not_null())
         .exec(&**tx)
         .await?;
+    Ok(removed.rows_affected > 0)
+}
+
+/// Removes all that a client was given, and remembers that. The issuer's row is held exclusively.
+pub async fn end_grants(tx: &Tx, id: &ClientId, window: RevocationWindow) -> Result<()> {
+    raise(tx, CLIENT, id.as_str(), window).await?;
     record::Entity::delete_many()
         .filter(record::Column::ShardId.eq(HOME.shard))
         .filter(record::Column::ClientId.eq(id.as_str()))
         .exec(&**tx)
         .await?;
-    Ok(removed.rows_affected > 0)
+    Ok(())
 }
 
 const CLIENT: &str = "client";

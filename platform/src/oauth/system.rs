@@ -26,8 +26,9 @@ use crate::ctx::Scope;
 use crate::db::{Db, Tx, retry};
 use crate::keys::DataKey;
 
-/// How long the row of a removed client stays, for replicas that were cut off.
-const REMOVED_STAYS: TimeDelta = TimeDelta::days(7);
+/// How long the row of a removed client stays: longer than any token that it was given, so that none is good again where
+/// the client comes back. A replica that was cut off for longer remembers it, and issues it nothing.
+const REMOVED_STAYS: TimeDelta = TimeDelta::hours(1);
 
 /// An issuer's tables on either database. Clones are the same store.
 #[derive(Debug, Clone)]
@@ -115,18 +116,20 @@ impl Store {
     }
 
     /// Removes the clients of a scope that are not among these, in the caller's transaction (of the worker), with every
-    /// token that they were given; whether there was one. After the commit as with [`Store::ensure_client_in_tx`].
+    /// token that they were given, and makes those of these that are known there as they are wanted: revoked, with a later
+    /// epoch, with other credentials. Nobody new is let in. Whether there was anything to do. After the commit as with
+    /// [`Store::ensure_client_in_tx`].
     ///
     /// # Errors
     /// The database failed.
-    pub async fn remove_others_in_tx(
+    pub async fn withdraw_in_tx(
         &self,
         tx: &Tx,
-        scope: Scope,
+        whose: (Scope, Mode),
         wanted: &[ClientIntent],
         now: DateTime<Utc>,
     ) -> Result<bool, StoreError> {
-        changes::remove_others(tx, scope, wanted, now).await
+        changes::withdraw(tx, &self.keys, whose, wanted, now).await
     }
 
     /// Makes these clients, and no others, those of a scope, in the caller's transaction (of the worker); whether there
@@ -365,8 +368,8 @@ impl Storage for Store {
     }
 }
 
-/// Forgets tokens, codes, used identifiers and revocations that have ended at `now`, and clients that were removed a
-/// week before; how many rows but for those of clients.
+/// Forgets tokens, codes, used identifiers and revocations that have ended at `now`, and clients that were removed an
+/// hour before; how many rows but for those of clients.
 ///
 /// # Errors
 /// The database failed.

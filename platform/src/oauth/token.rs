@@ -10,9 +10,9 @@ use serde::Deserialize;
 use tenants::contract::Binding;
 use tenants::id::{ClientId, EnvironmentId};
 
+use super::certificate::held;
 use super::directory::Entry;
 use super::issuer::{Issuer, State};
-use crate::hash::sha256_base64url;
 use crate::token::{Claims, LONGEST, Scopes, TokenError};
 
 /// How many verified tokens are kept.
@@ -185,7 +185,7 @@ impl Issuer {
             self.0.proofs.accept(proof, (method, &url), token, jkt, now).map_err(TokenError::Proof)?;
         }
         if let Some(x5t) = x5t {
-            let held = presented.certificate.map(sha256_base64url);
+            let held = presented.certificate.and_then(|der| held(der, now));
             let registered = entry.binding != Binding::Certificate
                 || held.as_ref().is_some_and(|held| entry.thumbprints.contains(held));
             if held.as_deref() != Some(&**x5t) || !registered {

@@ -108,6 +108,8 @@ pub mod codes {
         INVALID_CURSOR = 400 "invalid_cursor";
         /// There is no token, or it is not valid.
         UNAUTHENTICATED = 401 "unauthenticated";
+        /// The token is not bound to a key or a certificate as it has to be, or comes without what it is bound to.
+        BINDING_REQUIRED = 401 "binding_required";
         /// The token lacks the scope that the operation needs.
         INSUFFICIENT_SCOPE = 403 "insufficient_scope";
         /// The token's environment answers nobody for now.

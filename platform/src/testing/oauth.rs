@@ -27,7 +27,12 @@ pub const ISSUER: &str = "https://issuer.example";
 /// # Panics
 /// The database failed.
 pub async fn issuer(db: &Db, clock: Clock) -> Issuer {
-    let options = IssuerOptions { url: ISSUER.to_owned(), secrets: true, rotation: Rotation::USUAL };
+    let options = IssuerOptions {
+        url: ISSUER.to_owned(),
+        mode: Mode::Sandbox,
+        secrets: true,
+        rotation: Rotation::USUAL,
+    };
     let keys = DataKey::fixed(HOME.id, [0x5a; 32]);
     Issuer::start(db.clone(), Arc::new(keys), clock, options).await.expect("the issuer starts")
 }
@@ -89,6 +94,7 @@ impl TestClient {
             binding: if mode == Mode::Live { Binding::Dpop } else { Binding::None },
             epoch: 0,
             revoked: false,
+            changed_at: None,
         };
         let registration = Registration { scope, mode, client };
         Self { registration, key, clock: clock.clone(), held: Mutex::default() }

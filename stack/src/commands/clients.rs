@@ -7,8 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use client::control::{self, ClientNew, ClientRotation, ClientsWhich};
-use platform::oauth::Credential;
+use client::control::{self, ClientChange, ClientNew, ClientRotation, ClientsWhich, Jwk};
+use platform::{ctx::Clock, hash::sha256_base64url, oauth::Credential, pki};
 use serde_json::Value;
 use tenants::{
     contract::{Binding, Method},
@@ -45,7 +45,7 @@ pub enum Command {
         /// Which
         id: ClientId,
     },
-    /// Makes one: with a key, that is kept in a new file, or with a secret, that is shown once
+    /// Makes one: with a key, that is kept in a new file, with a certificate, or with a secret, that is shown once
     Create {
         #[command(flatten)]
         of: Of,
@@ -55,10 +55,31 @@ pub enum Command {
         /// What it may do; again for each
         #[arg(long, required = true, value_name = "SCOPE")]
         scope: Vec<String>,
+        /// What its tokens are bound to, in live mode something: `dpop`, its key; `certificate`, one for its key, which
+        /// is made here and kept in the same file
+        #[arg(long, default_value = "none", value_parser = binding)]
+        binding: Binding,
         #[command(flatten)]
         by: By,
     },
-    /// Gives one another key, that is kept in a new file, or another secret
+    /// Changes one's name, or what it may do; where it loses a scope, its tokens end
+    Update {
+        /// Which
+        id: ClientId,
+        /// For people
+        #[arg(long)]
+        name: Option<String>,
+        /// What it may do from now on, all of it; again for each
+        #[arg(long, value_name = "SCOPE")]
+        scope: Vec<String>,
+        /// Only if this is still its version; else the one that it has now
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<i64>,
+        /// Shows what would change, and changes nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Gives one another key, that is kept in a new file, or another secret or certificate
     Rotate {
         /// Which
         id: ClientId,
@@ -94,9 +115,30 @@ pub struct By {
     /// By a key, which is made here; the new file is for its owner alone
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// By a certificate that it has, PEM: it connects with that
+    #[arg(long, value_name = "FILE")]
+    certificate: Option<PathBuf>,
     /// By a secret; sandboxes only
     #[arg(long)]
     secret: bool,
+}
+
+fn binding(text: &str) -> Result<Binding, &'static str> {
+    match text {
+        "none" => Ok(Binding::None),
+        "dpop" => Ok(Binding::Dpop),
+        "certificate" => Ok(Binding::Certificate),
+        _ => Err("none, dpop or certificate"),
+    }
+}
+
+/// What a client is registered with.
+struct Registered {
+    method: Method,
+    keys: Vec<Jwk>,
+    thumbprints: Vec<String>,
+    /// Its key, if it was made here.
+    made: Option<Credential>,
 }
 
 /// Does it.
@@ -108,11 +150,10 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             session.list(control::client_list(&which), &columns).await
         }
         Command::Get { id } => session.read(control::client_get(id)).await,
-        Command::Create { of, name, scope, by } => {
+        Command::Create { of, name, scope, binding, by } => {
             // The control plane names its clients.
-            let (method, key) = by.made(ClientId::from_uuid(Uuid::nil()))?;
-            let keys = key.iter().map(|key| key.public().into()).collect();
-            let (thumbprints, binding) = (Vec::new(), Binding::None);
+            let by_what = by.made(ClientId::from_uuid(Uuid::nil()), binding)?;
+            let Registered { method, keys, thumbprints, made: key } = by_what;
             let new = ClientNew { name, method, keys, thumbprints, scopes: scope, binding };
             let made = match (of.environment, of.organization) {
                 (Some(id), _) => session.done(control::environment_client_create(id, &new)).await,
@@ -123,12 +164,19 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             by.name(key, &made)?;
             session.show(&made)
         }
+        Command::Update { id, name, scope, if_version, dry_run } => {
+            let version = match if_version {
+                Some(version) => version,
+                None => session.client.read(control::client_get(id)).await?.version,
+            };
+            let change = ClientChange { name, scopes: (!scope.is_empty()).then_some(scope) };
+            session.planned(control::client_change(id, version, &change), dry_run).await
+        }
         Command::Rotate { id, by, revoke_tokens } => {
-            let version = session.client.read(control::client_get(id)).await?.version;
-            let (_, key) = by.made(id)?;
-            let keys = key.iter().map(|key| key.public().into()).collect();
-            let rotation = ClientRotation { keys, thumbprints: Vec::new(), revoke_tokens };
-            let made = session.done(control::client_rotate(id, version, &rotation)).await;
+            let known = session.client.read(control::client_get(id)).await?;
+            let Registered { keys, thumbprints, .. } = by.made(id, known.binding)?;
+            let rotation = ClientRotation { keys, thumbprints, revoke_tokens };
+            let made = session.done(control::client_rotate(id, known.version, &rotation)).await;
             session.show(&by.settled(made)?)
         }
         Command::Revoke { id } => session.effect(control::client_revoke(id)).await,
@@ -136,18 +184,38 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
 }
 
 impl By {
-    /// The method, and a key of this client if it is by one. The key is in its file before the control plane hears of it:
-    /// an answer that is lost must not take the only one along.
-    fn made(&self, id: ClientId) -> Result<(Method, Option<Credential>), Failure> {
-        let Some(file) = &self.file else { return Ok((Method::Secret, None)) };
-        let made = Credential::make(id).map_err(|error| Failure::Other(error.into()))?;
+    /// What this client is registered with; a key of its own if it is by one. The key is in its file before the control
+    /// plane hears of it: an answer that is lost must not take the only one along.
+    fn made(&self, id: ClientId, binding: Binding) -> Result<Registered, Failure> {
+        let (keys, thumbprints) = (Vec::new(), Vec::new());
+        if let Some(file) = &self.certificate {
+            let pem = fs::read_to_string(file).map_err(|error| error.to_string());
+            let der = pem.and_then(|pem| pki::der(&pem).map_err(|error| error.to_string()));
+            let der = der.map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+            return Ok(Registered {
+                method: Method::Tls,
+                keys,
+                thumbprints: vec![sha256_base64url(der)],
+                made: None,
+            });
+        }
+        let Some(file) = &self.file else {
+            return Ok(Registered { method: Method::Secret, keys, thumbprints, made: None });
+        };
+        let made = Credential::make(id).and_then(|made| match binding {
+            Binding::Dpop => Ok(made.with_dpop()),
+            Binding::Certificate => made.with_certificate(Clock::system().now()),
+            Binding::None | Binding::Unknown => Ok(made),
+        });
+        let made = made.map_err(|error| Failure::Other(error.into()))?;
         write_new(file, &made).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
                 Failure::Usage(format!("{} is there: name a new file", file.display()))
             }
             _ => unwritten(file, &error),
         })?;
-        Ok((Method::PrivateKeyJwt, Some(made)))
+        let (keys, thumbprints) = (vec![made.public().into()], made.thumbprint().into_iter().collect());
+        Ok(Registered { method: Method::PrivateKeyJwt, keys, thumbprints, made: Some(made) })
     }
 
     /// What came of it. Of what was refused no file stays; what was not answered may have been done.
@@ -198,12 +266,15 @@ mod tests {
     fn a_key_is_in_its_file_before_it_is_sent_and_stays_unless_it_was_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key.json");
-        let by = By { file: Some(file.clone()), secret: false };
+        let by = By { file: Some(file.clone()), certificate: None, secret: false };
         let id = ClientId::from_uuid(Uuid::from_u128(7));
         let kept = || Credential::read(&fs::read_to_string(&file).unwrap()).unwrap();
-        let (_, made) = by.made(id).unwrap();
+        let made = by.made(id, Binding::None).unwrap().made;
         assert_eq!((kept().id(), kept().public()), (id, made.as_ref().unwrap().public()));
-        assert!(matches!(by.made(id), Err(Failure::Usage(_))), "a file that is there is nobody's to replace");
+        assert!(
+            matches!(by.made(id, Binding::None), Err(Failure::Usage(_))),
+            "a file that is there is nobody's to replace"
+        );
 
         let lost = || Failure::Api(client::Error::Shape { request: String::new(), reason: String::new() });
         assert!(by.settled(Err(lost())).is_err());

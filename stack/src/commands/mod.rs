@@ -37,7 +37,7 @@ pub enum Command {
     /// What takes a while: look, follow, cancel
     Operations(operations::Args),
     /// Prints an access token for a client, for `curl`; it lives ten minutes
-    Token(session::Connection),
+    Token(session::TokenArgs),
 }
 
 /// Does it, and says why not.
@@ -64,7 +64,7 @@ fn in_runtime(command: Command) -> Result<(), Failure> {
             Command::Clients(args) => clients::run(&begin(&args.connection)?, args.command).await,
             Command::Cells(args) => cells::run(&begin(&args.connection)?, args.command).await,
             Command::Operations(args) => operations::run(&begin(&args.connection)?, args.command).await,
-            Command::Token(connection) => session::token(&connection, env::vars()).await,
+            Command::Token(args) => session::token(&args, env::vars()).await,
         }
     })
 }

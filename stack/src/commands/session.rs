@@ -12,8 +12,9 @@ use std::{
 
 use client::{Call, Client, Page, Planned, control::Operation};
 use futures::TryStreamExt;
-use platform::oauth::Credential;
+use platform::{ctx::Clock, egress::Trust, oauth::Credential};
 use serde_json::Value;
+use tenants::contract::Binding;
 
 use super::{operations, show};
 use crate::transport::Http;
@@ -36,12 +37,28 @@ pub struct Connection {
     /// The file of a client's id and key, which gets a token; else TAMBO_CLIENT_FILE
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "token_file")]
     client_file: Option<PathBuf>,
+    /// Roots that the server's certificate may lead to besides the system's, PEM; else TAMBO_CA_FILE
+    #[arg(long, global = true, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
     /// Prints the API's objects instead of tables
     #[arg(long, global = true)]
     json: bool,
     /// The idempotency key: of commands with the same one, one has an effect
     #[arg(long, global = true, value_name = "KEY")]
     key: Option<String>,
+}
+
+/// For whom, and how.
+#[derive(clap::Args)]
+pub struct TokenArgs {
+    #[command(flatten)]
+    connection: Connection,
+    /// Binds the token to the client's key (RFC 9449); one whose file says so is bound anyway
+    #[arg(long)]
+    dpop: bool,
+    /// Prints the headers of one request, with the proof that a bound token needs: for `curl -H @-`
+    #[arg(long, num_args = 2, value_names = ["METHOD", "URL"])]
+    headers_for: Option<Vec<String>>,
 }
 
 /// Why a command did not do what it was asked.
@@ -128,23 +145,45 @@ impl Caller {
 
 fn read(file: &Path) -> Result<String, Failure> {
     fs::read_to_string(file)
-        .map_err(|error| Failure::Usage(format!("cannot read the credential in {}: {error}", file.display())))
+        .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", file.display())))
+}
+
+/// The way to the server that the command line or the variables name, with this certificate.
+fn way<'a>(
+    connection: &Connection,
+    variable: impl Fn(&str) -> Option<&'a str>,
+    identity_pem: Option<&str>,
+) -> Result<Http, Failure> {
+    let url = connection.url.as_deref().or_else(|| variable("TAMBO_URL")).unwrap_or(USUAL_URL);
+    let roots = connection.ca_file.clone().or_else(|| variable("TAMBO_CA_FILE").map(PathBuf::from));
+    let roots = roots.as_deref().map(read).transpose()?;
+    let trust = Trust { roots_pem: roots.as_deref(), identity_pem };
+    Http::trusting(url, REQUEST_LIMIT, &trust).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// Prints a token for the client that the command line or the variables name.
 pub async fn token(
-    connection: &Connection,
+    TokenArgs { connection, dpop, headers_for }: &TokenArgs,
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(), Failure> {
     let variables: HashMap<String, String> = variables.filter(|(_, value)| !value.is_empty()).collect();
     let variable = |name: &str| variables.get(name).map(String::as_str);
-    let url = connection.url.as_deref().or_else(|| variable("TAMBO_URL")).unwrap_or(USUAL_URL);
     let Caller::Client(credential) = Caller::of(connection, variable)? else {
         return Err(Failure::Usage("a token is for a client: name its file with --client-file".to_owned()));
     };
-    let http = Http::to(url, REQUEST_LIMIT).map_err(|error| Failure::Usage(error.to_string()))?;
+    let credential = if *dpop { credential.with_dpop() } else { *credential };
+    let http = way(connection, variable, credential.identity_pem().as_deref())?;
     let token = http.token(&credential).await.map_err(|lost| Failure::Other(lost.into()))?;
-    show::line(&token)
+    let Some([method, url]) = headers_for.as_deref() else { return show::line(&token) };
+    let dpop = credential.binding() == Binding::Dpop;
+    show::line(&format!("Authorization: {} {token}", if dpop { "DPoP" } else { "Bearer" }))?;
+    if dpop {
+        // What stands behind the path is no part of what is proved (RFC 9449 §4.2).
+        let url = url.split(['?', '#']).next().unwrap_or_default();
+        let proof = credential.proof(method, url, Some(&token), Clock::system().now());
+        show::line(&format!("DPoP: {}", proof.map_err(|error| Failure::Other(error.into()))?))?;
+    }
+    Ok(())
 }
 
 /// One command's dealings with a control plane.
@@ -162,12 +201,13 @@ impl Session {
     ) -> Result<Self, Failure> {
         let variables: HashMap<String, String> = variables.filter(|(_, value)| !value.is_empty()).collect();
         let variable = |name: &str| variables.get(name).map(String::as_str);
-        let url = connection.url.as_deref().or_else(|| variable("TAMBO_URL")).unwrap_or(USUAL_URL);
-        let http = Http::to(url, REQUEST_LIMIT).map_err(|error| Failure::Usage(error.to_string()))?;
         let language = language(variable);
         let client = match Caller::of(connection, variable)? {
-            Caller::Token(token) => http.client(&token, &language)?,
-            Caller::Client(credential) => http.client_of(*credential, &language)?,
+            Caller::Token(token) => way(connection, variable, None)?.client(&token, &language)?,
+            Caller::Client(credential) => {
+                let identity = credential.identity_pem();
+                way(connection, variable, identity.as_deref())?.client_of(*credential, &language)?
+            }
         };
         Ok(Self { client, json: connection.json, key: connection.key.clone() })
     }
@@ -271,6 +311,7 @@ mod tests {
                 url: None,
                 token_file: file.map(PathBuf::from),
                 client_file: None,
+                ca_file: None,
                 json: false,
                 key: None,
             };

@@ -29,7 +29,11 @@ async fn a_client_is_known_to_its_environments_cell_and_gone_from_there_when_it_
         let revoke = format!("/v1/clients/{}/revocations", client.id());
         plane.post_ok(&revoke, json!({}), 200).await;
         plane.app.waker.notify_one();
-        until("the cell knows nothing of the client", async || !knows().await).await;
+        let ended = async || {
+            let known = cell.app.issuer.store().registration(client.id()).await.unwrap();
+            known.is_some_and(|known| known.client.revoked)
+        };
+        until("the cell knows that the client is revoked", ended).await;
         plane.environment_comes_to(&environment, "ready").await;
         cell.stop().await;
         plane.stop().await;

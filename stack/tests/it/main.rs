@@ -9,6 +9,7 @@ mod commands;
 mod demo;
 mod launch;
 mod link;
+mod live;
 mod plane;
 mod planes;
 mod restore;

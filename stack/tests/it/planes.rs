@@ -247,6 +247,13 @@ impl Plane {
         self.post(path, &body).token(&self.token().await).key(&key).send().await.ok(status)
     }
 
+    /// Like [`Plane::post_ok`], where this version was seen.
+    pub async fn post_seen(&self, path: &str, body: Value, version: i64) -> Value {
+        let key = Uuid::from_u128(platform::random::bits()).to_string();
+        let call = self.post(path, &body).token(&self.token().await).key(&key);
+        call.header("if-match", &format!("\"{version}\"")).send().await.ok(200)
+    }
+
     pub async fn read(&self, path: &str) -> Value {
         self.get(path).token(&self.token().await).send().await.ok(200)
     }

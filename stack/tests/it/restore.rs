@@ -3,8 +3,11 @@
 use std::{fs, path::PathBuf};
 
 use chrono::TimeDelta;
+use platform::oauth::Credential;
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use tenants::id::ClientId;
+use uuid::Uuid;
 
 use crate::{
     link::numbers,
@@ -125,4 +128,79 @@ async fn an_environment_that_its_cell_has_lost_is_called_missing_and_is_not_made
     assert!(!cell.stored().await.resync);
     assert_eq!(numbers(&cell.app.db, "SELECT count(*) FROM environment").await, [0]);
     assert_eq!(numbers(&plane.app.db, "SELECT count(*) FROM link_observed").await, [0]);
+}
+
+/// A client of an environment with this key.
+async fn make(plane: &Plane, environment: &str, key: &Credential) -> String {
+    let public = key.public();
+    let keys = json!([{"kty": "EC", "crv": "P-256", "x": public.x, "y": public.y}]);
+    let body =
+        json!({"name": "core", "method": "private_key_jwt", "scopes": ["accounts:read"], "keys": keys});
+    id(&plane.post_ok(&format!("/v1/environments/{environment}/clients"), body, 201).await)
+}
+
+fn key() -> Credential {
+    Credential::make(ClientId::from_uuid(Uuid::from_u128(1))).unwrap()
+}
+
+#[tokio::test]
+async fn a_control_plane_that_was_restored_brings_no_revoked_client_or_credential_back() {
+    let home = Home::sqlite(now()).await;
+    let (plane, _kept, cell, _) = settled(&home).await;
+    let (tenant, own) = plane.tenant("tianguis").await;
+    let environment = plane.declare_environment(&tenant, &own).await;
+    let (old, new) = (key(), key());
+    let revoked = make(&plane, &environment, &key()).await;
+    let rotated = make(&plane, &environment, &old).await;
+    let kept = make(&plane, &environment, &key()).await;
+    plane.environment_comes_to(&environment, "ready").await;
+    let known = async |id: &str| {
+        let id: ClientId = id.parse().unwrap();
+        cell.app.issuer.store().registration(id).await.unwrap().unwrap().client
+    };
+    until("the cell knows all", async || {
+        let id: ClientId = kept.parse().unwrap();
+        cell.app.issuer.store().registration(id).await.unwrap().is_some()
+    })
+    .await;
+    plane.stop().await;
+    let backup = back_up(&home);
+
+    let plane = home.start().await;
+    let jwk = new.public();
+    let keys = json!([{"kty": "EC", "crv": "P-256", "kid": jwk.kid, "x": jwk.x, "y": jwk.y}]);
+    let rotation = json!({"keys": keys, "revoke_tokens": true});
+    plane.post_ok(&format!("/v1/clients/{revoked}/revocations"), json!({}), 200).await;
+    let path = format!("/v1/clients/{rotated}/rotations");
+    plane.post_seen(&path, rotation, 1).await;
+    until("the cell knows of both", async || {
+        known(&revoked).await.revoked && known(&rotated).await.keys == [new.public()]
+    })
+    .await;
+    let epoch = known(&rotated).await.epoch;
+    plane.environment_comes_to(&environment, "ready").await;
+    plane.stop().await;
+
+    let plane = restore(&home, &backup).await;
+    until("the control plane has heard of it", async || {
+        plane.look(&format!("/v1/clients/{revoked}")).await["revoked"] == true
+    })
+    .await;
+    plane.environment_comes_to(&environment, "ready").await;
+    let shown = plane.read(&format!("/v1/clients/{rotated}")).await;
+    assert_eq!(shown["keys"], keys, "{shown}");
+    assert!(shown["epoch"].as_i64().unwrap() > 0, "{shown}");
+    // Whatever is wanted from now on, it is not them again.
+    let last = make(&plane, &environment, &key()).await;
+    until("the cell knows the last", async || {
+        let id: ClientId = last.parse().unwrap();
+        cell.app.issuer.store().registration(id).await.unwrap().is_some()
+    })
+    .await;
+    assert!(known(&revoked).await.revoked);
+    let now = known(&rotated).await;
+    assert_eq!(now.keys, [new.public()]);
+    assert!(now.epoch >= epoch, "{} {epoch}", now.epoch);
+    assert!(!known(&kept).await.revoked, "it was never cut off");
+    cell.is_up().await;
 }

@@ -187,7 +187,7 @@ impl Walk {
         let clients = "SELECT hex(c.id), hex(e.id) FROM client c JOIN environment e ON e.id = c.environment_id \
                        WHERE NOT c.revoked AND e.state <> 'removed' ORDER BY 1";
         let known = "SELECT client_id, hex(scope_id) FROM oauth_client \
-                     WHERE scope_id IS NOT NULL AND removed_ns IS NULL";
+                     WHERE scope_id IS NOT NULL AND removed_ns IS NULL AND entry NOT LIKE '%\"revoked\":true%'";
         let mut known = cell(known, 2).await;
         known.iter_mut().for_each(|row| row[0] = hex(row[0].parse::<ClientId>().unwrap().uuid()));
         known.sort();

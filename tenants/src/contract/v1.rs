@@ -204,7 +204,7 @@ pub struct EnvironmentIntent {
     pub hold_until: Option<DateTime<Utc>>,
     /// How far a sandbox's clock is to be ahead at least, in milliseconds.
     pub clock_offset_ms: i64,
-    /// Who may ask for tokens of it.
+    /// Who may ask for tokens of it, and who was revoked: the last of them, for whoever has forgotten it.
     pub clients: Vec<ClientIntent>,
     /// The operation that this generation belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -233,8 +233,11 @@ pub struct ClientIntent {
     pub binding: Binding,
     /// Tokens issued before this second are not accepted.
     pub epoch: i64,
-    /// Whether it gets no more tokens.
+    /// Whether it gets no more tokens, for ever.
     pub revoked: bool,
+    /// When it was changed last, by the control plane's clock; of two that were told of it, the later one counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<DateTime<Utc>>,
 }
 
 /// How a client proves who it is.

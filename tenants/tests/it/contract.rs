@@ -68,8 +68,8 @@ fn clients() -> Vec<ClientIntent> {
     ]
     .into_iter()
     .enumerate()
-    .map(|(at, (method, binding))| ClientIntent {
-        id: id(10 + at as u128),
+    .map(|(number, (method, binding))| ClientIntent {
+        id: id(10 + number as u128),
         name: text("payroll"),
         method,
         keys: if method == Method::PrivateKeyJwt { vec![key("1")] } else { vec![] },
@@ -84,6 +84,7 @@ fn clients() -> Vec<ClientIntent> {
         binding,
         epoch: 1_795_000_000,
         revoked: method == Method::Tls,
+        changed_at: (method == Method::Tls).then(|| at(30)),
     })
     .collect()
 }

@@ -138,6 +138,8 @@ pub struct ClientIntent {
     pub binding: Binding,
     pub epoch: i64,
     pub revoked: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<DateTime<Utc>>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -420,7 +420,7 @@ async fn the_background_carries_out_what_was_committed_until_the_drain() {
     for cell in Cell::both().await {
         let two = Two::with(&cell, 100).await;
         let drain = Drain::new();
-        let background = background::start(&cell.app, &drain);
+        let background = background::start(&cell.app, None, &drain);
         let payment = two.pay(100).await;
         let settled = async { while cell.status(&payment).await != "settled" {} };
         tokio::time::timeout(Duration::from_secs(60), settled).await.expect("it is carried out");

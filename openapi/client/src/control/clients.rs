@@ -56,6 +56,17 @@ pub struct ClientRotation {
     pub revoke_tokens: bool,
 }
 
+/// What is to be different about a client; what is absent stays.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct ClientChange {
+    /// For people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What it may do at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scopes: Option<Vec<String>>,
+}
+
 /// Who may ask for tokens of an environment's cell, or of the control plane.
 #[derive(Debug, Clone, Deserialize)]
 pub struct OauthClient {

@@ -117,7 +117,10 @@ operations! {
     client_get(id: ClientId) -> OauthClient, Plain = GET "/v1/clients/{id}";
     /// Gives a client other credentials if this is still its version.
     client_rotate(id: ClientId, version: i64, rotation: &ClientRotation) -> OauthClient, Planned
-        = PATCH "/v1/clients/{id}" .if_match(version) .json(rotation);
+        = POST "/v1/clients/{id}/rotations" .if_match(version) .json(rotation);
+    /// Changes a client's name, or what it may do, if this is still its version.
+    client_change(id: ClientId, version: i64, change: &ClientChange) -> OauthClient, Planned
+        = PATCH "/v1/clients/{id}" .if_match(version) .json(change);
     /// Revokes a client, for ever.
     client_revoke(id: ClientId) -> OauthClient, Plain = POST "/v1/clients/{id}/revocations";
 

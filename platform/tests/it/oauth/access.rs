@@ -197,7 +197,12 @@ async fn a_bound_token_passes_the_router_with_its_proof() {
     again.is_problem("unauthenticated", "a used proof");
     assert_eq!(again.header("www-authenticate"), Some("DPoP error=\"invalid_dpop_proof\", algs=\"ES256\""));
     let bare = harness.api.get("/v1/things").token(&token).send().await;
-    bare.is_problem("unauthenticated", "a bound token as a bearer's");
+    bare.is_problem("binding_required", "a bound token as a bearer's");
+    let challenge = bare.header("www-authenticate");
+    assert_eq!(challenge, Some("DPoP error=\"invalid_token\", algs=\"ES256\""));
+    let unproved = get().header("accept-language", "pt").send().await;
+    unproved.is_problem("binding_required", "no proof");
+    assert!(unproved.json()["remedy"].as_str().unwrap().contains("RFC 9449"), "{:?}", unproved.json());
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Tokens that are worth nothing without a key or a certificate.
 
+use chrono::TimeDelta;
 use oauth_as::client_assertion::CLIENT_ASSERTION_TYPE;
+use platform::ctx::Clock;
 use platform::hash::sha256_base64url;
 use platform::migrations::migrations;
 use platform::oauth::{Presented, Proof, ProofError, Request};
@@ -105,12 +107,24 @@ async fn a_token_of_before_is_not_enough_when_a_client_has_to_be_bound() {
     assert_eq!(issuer.caller(&Presented::bearer(&token)).await.err(), Some(TokenError::Unbound));
 }
 
+/// A certificate that its owner signed itself, good from and until so many days from now.
+fn certificate(clock: &Clock, from: i64, until: i64) -> Vec<u8> {
+    let day = |days: i64| {
+        let at = (clock.now() + TimeDelta::days(days)).timestamp();
+        time::OffsetDateTime::from_unix_timestamp(at).unwrap()
+    };
+    let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    (params.not_before, params.not_after) = (day(from), day(until));
+    let key = rcgen::KeyPair::generate().unwrap();
+    params.self_signed(&key).unwrap().der().to_vec()
+}
+
 #[tokio::test]
 async fn a_token_bound_to_a_certificate_comes_over_its_connection() {
     let db = TestDb::sqlite(migrations).await;
     let clock = clock();
     let issuer = issuer(&db, clock.clone()).await;
-    let (ours, theirs): (&[u8], &[u8]) = (b"our certificate", b"their certificate");
+    let (ours, theirs) = (&*certificate(&clock, 0, 2), &*certificate(&clock, 0, 2));
     for method in [Method::PrivateKeyJwt, Method::Tls] {
         let mut client = TestClient::new(&clock, scope(1), Mode::Live, &SCOPES);
         client.registration.client.method = method;
@@ -118,7 +132,7 @@ async fn a_token_bound_to_a_certificate_comes_over_its_connection() {
         client.registration.client.thumbprints = vec![sha256_base64url(ours)];
         issuer.register(&client.registration).await.unwrap();
         let id = client.id().to_string();
-        let ask = async |certificate: Option<&[u8]>| {
+        let ask = async |client: &TestClient, certificate: Option<&[u8]>| {
             let jwt = client.assertion(&client.claims());
             let proof = match method {
                 Method::Tls => Proof::Certificate,
@@ -127,15 +141,30 @@ async fn a_token_bound_to_a_certificate_comes_over_its_connection() {
             let request = Request { client_id: Some(&id), proof, scope: None, dpop: None, certificate };
             issuer.token(request).await
         };
-        assert_eq!(ask(None).await.unwrap_err().error, "invalid_client");
-        assert_eq!(ask(Some(theirs)).await.unwrap_err().error, "invalid_client");
-        let token = ask(Some(ours)).await.unwrap().token;
+        assert_eq!(ask(&client, None).await.unwrap_err().error, "invalid_client");
+        assert_eq!(ask(&client, Some(theirs)).await.unwrap_err().error, "invalid_client");
+        let token = ask(&client, Some(ours)).await.unwrap().token;
         assert_eq!(opened(&token).1["cnf"]["x5t#S256"], sha256_base64url(ours).as_str());
         let present = |certificate| Presented { certificate, ..Presented::bearer(&token) };
         assert!(issuer.caller(&present(Some(ours))).await.is_ok());
         for certificate in [None, Some(theirs)] {
             assert_eq!(issuer.caller(&present(certificate)).await.err(), Some(TokenError::Certificate));
         }
+        // What it may hold is not enough while it is not valid; the token of a minute ago is worth nothing then.
+        let ended = &*certificate(&clock, -2, -1);
+        client.registration.client.thumbprints = [ours, ended].map(sha256_base64url).to_vec();
+        issuer.register(&client.registration).await.unwrap();
+        assert!(ask(&client, Some(ours)).await.is_ok());
+        let refused = ask(&client, Some(ended)).await.unwrap_err();
+        assert!(
+            refused.error == "invalid_client" && refused.description.contains("certificate"),
+            "{refused}"
+        );
+        let later = clock.now();
+        clock.advance(TimeDelta::days(3));
+        let again = ask(&client, Some(ours)).await.unwrap_err();
+        assert_eq!(again.error, "invalid_client", "it has ended meanwhile");
+        clock.set(later);
         // A certificate that the client does not have any more is not enough, though the token names it.
         client.registration.client.thumbprints = vec![sha256_base64url(theirs)];
         issuer.register(&client.registration).await.unwrap();

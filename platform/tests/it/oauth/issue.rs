@@ -216,7 +216,8 @@ async fn what_is_not_signed_by_our_key_is_refused() {
 
 async fn called(db: &TestDb, clock: Clock, url: &str) -> Result<Issuer, IssuerError> {
     let keys = Arc::new(DataKey::fixed(HOME.id, [0x5a; 32]));
-    let options = IssuerOptions { url: url.to_owned(), secrets: false, rotation: Rotation::USUAL };
+    let options =
+        IssuerOptions { url: url.to_owned(), mode: Mode::Sandbox, secrets: false, rotation: Rotation::USUAL };
     Issuer::start(db.db().clone(), keys, clock, options).await
 }
 

@@ -163,7 +163,8 @@ async fn a_revoked_or_removed_client_is_nobody() {
         assert_eq!(client.token(&issuer, None).await.unwrap_err().error, "invalid_client");
         client.registration.client.revoked = false;
         issuer.register(&client.registration).await.unwrap();
-        assert_eq!(refusal(&issuer, &token).await, None, "its epoch did not move");
+        assert_eq!(refusal(&issuer, &token).await, Some(TokenError::Revoked), "nobody takes it back");
+        assert_eq!(client.token(&issuer, None).await.unwrap_err().error, "invalid_client");
 
         let tx = db.begin_system().await.unwrap();
         assert!(issuer.store().remove_client_in_tx(&tx, client.id(), clock.now()).await.unwrap());

@@ -1,11 +1,13 @@
 //! The clients of a scope as one list, and the probe of an issuer.
 
+use chrono::TimeDelta;
 use platform::ctx::Clock;
 use platform::migrations::migrations;
-use platform::oauth::{Issuer, RegistrationError};
+use platform::oauth::{Issuer, RegistrationError, forget_ended};
 use platform::testing::TestDb;
 use platform::testing::oauth::{TestClient, issuer};
 use platform::token::TokenError;
+use sea_orm::{ConnectionTrait, Statement};
 use tenants::contract::{ClientIntent, Method};
 use tenants::environment::Mode;
 
@@ -82,9 +84,26 @@ async fn a_client_of_an_unknown_kind_is_in_nobodys_way() {
 
 #[tokio::test]
 async fn a_probe_comes_in_as_a_sandboxs_client_and_as_one_whose_tokens_are_bound() {
-    for (_db, _, issuer) in both().await {
+    for (db, clock, issuer) in both().await {
+        let count = async |sql: &str| -> i64 {
+            let query = Statement::from_string(db.worker().get_database_backend(), sql);
+            let row = db.worker().query_one_raw(query).await.unwrap().unwrap();
+            row.try_get_by_index(0).unwrap()
+        };
+        let changes = "SELECT version FROM oauth_issuer";
+        let before = count(changes).await;
         for mode in [Mode::Sandbox, Mode::Live] {
             issuer.round_trip(scope(3), mode).await.unwrap();
+        }
+        // It is registered and removed; nothing else remembers it for longer than a token lives.
+        assert_eq!(count(changes).await, before + 4);
+        for table in ["oauth_replay", "oauth_record"] {
+            assert_eq!(count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+        }
+        assert_eq!(count("SELECT count(*) FROM oauth_client").await, 2);
+        forget_ended(&db, clock.now() + TimeDelta::hours(1)).await.unwrap();
+        for table in ["oauth_client", "oauth_barrier"] {
+            assert_eq!(count(&format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
         }
     }
 }

@@ -1,0 +1,63 @@
+//! What a cell needs before it may be for real.
+
+use data_plane::config::CellConfig;
+use platform::config;
+
+const CELL: &str = "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\nmode = \"live\"\n";
+
+fn refused(text: &str) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cell.toml");
+    let keys = "\n[keys]\nroot_file = \"root.key\"\n[objects]\nfolder = \"objects\"\n";
+    std::fs::write(&file, format!("{text}{keys}")).unwrap();
+    config::load::<CellConfig>(Some(&file), []).map_or_else(|error| error.to_string(), |_| String::new())
+}
+
+#[test]
+fn a_live_cell_says_everything_that_it_lacks() {
+    let client = "[[environments]]\nid = \"env_00000000000000000000000001\"\nshard = 0\n[[environments.clients]]\n\
+                  id = \"cli_00000000000000000000000001\"\nname = \"a\"\n";
+    let tls = "[tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\n";
+    let there = |client: &str, database: &str, url: &str, tls: &str| {
+        let listed = if client.is_empty() { String::new() } else { client.to_owned() };
+        refused(&format!("{listed}{CELL}public_url = \"{url}\"\n[database]\nurl = \"{database}\"\n{tls}"))
+    };
+    let (postgres, https) = ("postgres://tambo_app@h/d", "https://cell.example");
+    assert_eq!(there("", postgres, https, tls), "", "it has what it needs");
+    for (case, text, named) in [
+        ("a database", there("", "sqlite://cell.db", https, tls), &["`database.url`", "PostgreSQL"][..]),
+        ("a listener", there("", postgres, https, ""), &["`tls`", "certificate_file"]),
+        ("a name", there("", postgres, "http://cell.example", tls), &["`cell.public_url`", "https"]),
+        (
+            "everything",
+            there("", "sqlite://cell.db", "http://cell.example", ""),
+            &["`database.url`", "`tls`", "`cell.public_url`"],
+        ),
+        (
+            "a secret",
+            there(&format!("{client}secret_sha256 = \"x\"\nbinding = \"dpop\"\n"), postgres, https, tls),
+            &["`environments.0.clients.0.secret_sha256`", "only sandboxes"],
+        ),
+        (
+            "an unbound client",
+            there(&format!("{client}thumbprints = [\"x\"]\n"), postgres, https, tls),
+            &["`environments.0.clients.0.binding`", "in live mode tokens are bound"],
+        ),
+        (
+            "bound to nothing",
+            there(
+                &format!(
+                    "{client}keys = [{{ kid = \"a\", x = \"a\", y = \"a\" }}]\nbinding = \"certificate\"\n"
+                ),
+                postgres,
+                https,
+                tls,
+            ),
+            &["`environments.0.clients.0.thumbprints`"],
+        ),
+    ] {
+        for named in named {
+            assert!(text.contains(named), "{case}: {named}: {text}");
+        }
+    }
+}

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::FromRef;
+use chrono::TimeDelta;
 use ledger::{Ledger, system::has_books};
 use platform::{
     clock::Offsets,
@@ -31,10 +32,33 @@ use crate::{
     parties, payments, router,
 };
 
-/// What stops the removal of an environment. Whatever else there is of one has to do with an account or a party.
+/// What slices keep of an environment, those that point at others first. Whatever else there is of one has to do with an
+/// account or a party.
 const REMAINS: &[Remains] = &[
-    Remains { name: "Ledger", look: |db, scope| Box::pin(async move { has_books(&db, scope).await }) },
-    Remains { name: "Parties", look: |db, scope| Box::pin(async move { parties::any(&db, scope).await }) },
+    Remains {
+        name: "Payments",
+        is_kept: None,
+        is_open: Some(|db, scope| Box::pin(async move { payments::any_open(&db, scope).await })),
+        forget: |tx, scope, limit| Box::pin(payments::system::forget_in_tx(tx, scope, limit)),
+    },
+    Remains {
+        name: "Accounts",
+        is_kept: None,
+        is_open: None,
+        forget: |tx, scope, limit| Box::pin(accounts::system::forget_in_tx(tx, scope, limit)),
+    },
+    Remains {
+        name: "Parties",
+        is_kept: Some(|db, scope| Box::pin(async move { parties::any(&db, scope).await })),
+        is_open: None,
+        forget: |tx, scope, limit| Box::pin(parties::system::forget_in_tx(tx, scope, limit)),
+    },
+    Remains {
+        name: "Ledger",
+        is_kept: Some(|db, scope| Box::pin(async move { has_books(&db, scope).await })),
+        is_open: None,
+        forget: |tx, scope, limit| Box::pin(ledger::system::forget_in_tx(tx, scope, limit)),
+    },
 ];
 
 /// The state of the router; slices take the parts they need.
@@ -94,6 +118,8 @@ impl App {
             environments: environments.clone(),
             migrations,
             remains: REMAINS,
+            ledger: ledger.clone(),
+            settle: settle(config),
             issuer: issuer.clone(),
             objects,
             keys: Arc::clone(&keys),
@@ -124,6 +150,13 @@ impl App {
             waker,
         })
     }
+}
+
+/// How long a request that was let in may go on after its environment was closed: its time, and that of other replicas to
+/// hear of it.
+fn settle(config: &CellConfig) -> TimeDelta {
+    let requests = TimeDelta::milliseconds(i64::try_from(config.http.timeout_ms).unwrap_or(i64::MAX / 2));
+    requests + TimeDelta::seconds(2)
 }
 
 impl App {

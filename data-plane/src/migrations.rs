@@ -12,5 +12,6 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     all.push(Box::new(crate::payments::MIGRATION));
     all.push(Box::new(crate::environments::MIGRATION));
     all.push(Box::new(crate::link::MIGRATION));
+    all.push(Box::new(crate::environments::RETENTION));
     all
 }

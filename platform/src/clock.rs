@@ -25,7 +25,7 @@ pub const MIGRATION: Migration = Migration::new("m0001_platform_clock", || {
             .key(&[])
             .check("offset_ms >= 0")
             .grant(Role::App, &[Privilege::Select, Privilege::Insert, Privilege::Update])
-            .grant(Role::Worker, &[Privilege::Select])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete])
             .grant(Role::Ledger, &[Privilege::Select]),
     ]
 });
@@ -122,6 +122,14 @@ pub async fn advance_in_tx(
         return Err(ClockError::Backwards { now });
     }
     Ok(TimeDelta::milliseconds(offset_ms))
+}
+
+/// Forgets that the clock of `scope` was moved, in the worker's transaction: of an environment that has ended.
+///
+/// # Errors
+/// The database failed.
+pub async fn forget_in_tx(tx: &Tx, scope: Scope) -> Result<(), DbErr> {
+    row::Entity::delete_by_id((scope.shard, scope.id)).exec(&**tx).await.map(drop)
 }
 
 /// The offsets of the environments that this process serves, read once in a while. Clones share it.

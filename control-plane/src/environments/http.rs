@@ -57,6 +57,8 @@ platform::problem_codes! {
     ENVIRONMENT_STATE = 409 "environment_state";
     /// The tenant is not approved, or no longer.
     TENANT_NOT_APPROVED = 409 "tenant_not_approved";
+    /// Environments of a suspended tenant answer when the tenant is resumed.
+    TENANT_SUSPENDED = 409 "tenant_suspended";
     /// The jurisdiction's profile has no such version.
     PROFILE_VERSION_UNKNOWN = 422 "profile_version_unknown";
 }
@@ -109,6 +111,7 @@ where
                 $handler,
                 &ENVIRONMENT_NOT_FOUND,
                 &ENVIRONMENT_STATE,
+                &TENANT_SUSPENDED,
                 &OPERATION_RUNNING,
                 &codes::VERSION_MISMATCH,
                 &codes::STORAGE_FULL
@@ -367,6 +370,7 @@ impl From<Error> for Problem {
             Error::NotFound => Problem::new(&ENVIRONMENT_NOT_FOUND),
             Error::Exists => Problem::new(&ENVIRONMENT_EXISTS),
             Error::NotApproved(state) => Problem::new(&TENANT_NOT_APPROVED).arg("state", state.as_str()),
+            Error::TenantSuspended => Problem::new(&TENANT_SUSPENDED),
             Error::State(state) => Problem::new(&ENVIRONMENT_STATE).arg("state", state.as_str()),
             Error::ProfileVersion(known) => {
                 Problem::new(&PROFILE_VERSION_UNKNOWN).arg("known", known).on("/profile_version")

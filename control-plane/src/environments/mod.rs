@@ -57,6 +57,9 @@ pub enum Error {
     /// The environment's state does not allow it.
     #[error("an environment that is {0} cannot do this")]
     State(EnvironmentState),
+    /// Its tenant is suspended.
+    #[error("the tenant is suspended")]
+    TenantSuspended,
     /// The jurisdiction's profile has no such version; it has this one.
     #[error("the profile has the version {0}")]
     ProfileVersion(String),
@@ -214,6 +217,11 @@ pub async fn ask(
         if !ask.suits(before.state) {
             return Err(Error::State(before.state));
         }
+        // Of a tenant that answers nobody no environment does.
+        let tenant = slice::get_in_tx(&tx, ctx, before.tenant).await?.ok_or(slice::Error::NotFound)?;
+        if *ask == Ask::Resume && tenant.state == tenant::State::Suspended {
+            return Err(Error::TenantSuspended);
+        }
         if let Ask::Profile(version) = ask {
             let known = tenants::profile::profile(&before.jurisdiction).map(|one| one.version.as_str());
             if known != Some(version) {
@@ -250,6 +258,32 @@ pub async fn want_in_tx(tx: &Tx, ctx: &Ctx, before: &Environment, ask: &Ask) -> 
 pub async fn raise_in_tx(tx: &Tx, ctx: &Ctx, id: EnvironmentId) -> Result<(), DbErr> {
     Environments::new(tx, ctx.scope).raise(id, ctx.now()).await?;
     converge_in_tx(tx, ctx, id).await
+}
+
+/// Begins, in the caller's transaction, an operation for an environment that its tenant's state asks for; nothing while
+/// another one runs, whose end looks at the tenant again. `seen` says on whose behalf.
+///
+/// # Errors
+/// [`Error::Changed`]; the operation's, and the database's.
+pub async fn follow_in_tx(
+    tx: &Tx,
+    ctx: &Ctx,
+    before: &Environment,
+    ask: &Ask,
+    seen: Condition,
+) -> Result<(), Error> {
+    let subject = before.id.to_string();
+    if !ask.suits(before.state) || operations::open_in_tx(tx, ctx, &subject).await?.is_some() {
+        return Ok(());
+    }
+    let mut after = before.with(ask, ctx.now());
+    observe(&mut after.conditions, seen);
+    if !Environments::new(tx, ctx.scope).update(before, &after).await? {
+        return Err(Error::Changed);
+    }
+    let id = ctx.new_id::<OperationId>();
+    operations::begin_in_tx(tx, ctx, id, ask.kind(), &subject, after.generation).await?;
+    Ok(converge_in_tx(tx, ctx, before.id).await?)
 }
 
 /// Begins the removal of an environment in the caller's transaction, and ends the operation that runs.

@@ -6,7 +6,9 @@
 //! a pause.
 //!
 //! A tenant follows its environments: with the first one declared it is `provisioning`, with the first one ready
-//! `active`; one that is offboarding has all of them removed, and is `archived` when they are gone.
+//! `active`; one that is offboarding has all of them removed, is `archived` when nothing of them runs and what is left is only
+//! kept as the law says, and `erased` when nothing is left. And they follow it: a suspended tenant's answer nobody, and when
+//! it is resumed, those that answered before do again.
 
 mod model;
 mod system;
@@ -34,7 +36,7 @@ use crate::{
     operations::{self, Kind, Operation, StepState},
     tenants::{self as slice, residency},
 };
-use model::Next;
+use model::{Next, TENANT_SUSPENDED};
 
 /// When to look again at what nothing reports: a place that becomes free, a condition that is put on record.
 const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(30);
@@ -179,6 +181,15 @@ impl Run<'_> {
                 let failed = operations::State::Failed;
                 self.end(&environment, after, operation.as_ref(), failed, Some(&reason)).await?;
                 Ok(Some(Outcome::Settled))
+            }
+            Next::Keep => {
+                let mut after =
+                    Environment { observed_generation: environment.generation, ..environment.clone() };
+                for condition in observed.into_iter().flat_map(|seen| seen.conditions) {
+                    observe(&mut after.conditions, condition);
+                }
+                self.end(&environment, after, operation.as_ref(), operations::State::Succeeded, None).await?;
+                Ok(None)
             }
             Next::Release => {
                 system::release(self.db, environment.cell, id).await?;
@@ -411,6 +422,22 @@ pub async fn converge_tenant(db: &Db, ctx: &Ctx, id: TenantId) -> Result<(), Err
             State::Approved if !all.is_empty() => (State::Provisioning, "environment_declared"),
             State::Provisioning if ready => (State::Active, "environment_ready"),
             State::Offboarding if all.is_empty() => (State::Archived, "environments_removed"),
+            State::Offboarding if all.iter().all(model::is_kept) => (State::Archived, "environments_kept"),
+            State::Archived if all.is_empty() => (State::Erased, "nothing_left"),
+            State::Suspended => {
+                let seen = || model::condition(TENANT_SUSPENDED, Status::True, "Suspended", None, ctx.now());
+                for one in all.iter().filter(|one| one.desired == Desired::Present) {
+                    environments::follow_in_tx(&tx, ctx, one, &Ask::Suspend, seen()).await?;
+                }
+                return Ok(tx.commit().await?);
+            }
+            State::Active | State::Restricted if all.iter().any(model::follows_tenant) => {
+                let seen = || model::condition(TENANT_SUSPENDED, Status::False, "Resumed", None, ctx.now());
+                for one in all.iter().filter(|one| model::follows_tenant(one)) {
+                    environments::follow_in_tx(&tx, ctx, one, &Ask::Resume, seen()).await?;
+                }
+                return Ok(tx.commit().await?);
+            }
             State::Offboarding => {
                 for one in all.iter().filter(|one| one.desired != Desired::Removed) {
                     environments::remove_in_tx(&tx, ctx, one).await?;

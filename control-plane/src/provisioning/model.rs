@@ -10,6 +10,8 @@ use crate::{cells::Cell, environments::Environment};
 
 /// Whether the cell of an environment has it.
 const REPORTED: &str = "Reported";
+/// Whether the suspension of its tenant has suspended an environment.
+pub const TENANT_SUSPENDED: &str = "TenantSuspended";
 
 /// The next thing to do for an environment; one is done at a time, and looked at again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Next {
     Arrive(EnvironmentState),
     /// The cell cannot bring it about.
     Fail,
+    /// The cell keeps what is left of it as the law says: nothing runs any more.
+    Keep,
     /// The cell has nothing of it any more: free its place.
     Release,
     /// Nothing, ever.
@@ -49,6 +53,9 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, o
         (Desired::Removed, Removing) if environment.cell.is_none() => Next::Release,
         (Desired::Removed, Removing) => match phase {
             Some(Phase::Removed | Phase::Absent) => Next::Release,
+            Some(Phase::Removing) if current.is_some_and(|seen| seen.hold_until.is_some()) => {
+                if is_kept(environment) { Next::Nothing } else { Next::Keep }
+            }
             _ => Next::Publish,
         },
         (Desired::Removed, _) => Next::Enter(Removing),
@@ -74,6 +81,20 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, o
             }
         }
     }
+}
+
+/// Whether nothing of a removed environment runs, and the rest is only kept.
+#[must_use]
+pub fn is_kept(environment: &Environment) -> bool {
+    environment.state == EnvironmentState::Removing
+        && environment.observed_generation == environment.generation
+}
+
+/// Whether an environment is suspended because its tenant is.
+#[must_use]
+pub fn follows_tenant(environment: &Environment) -> bool {
+    let follows = |one: &Condition| one.r#type == TENANT_SUSPENDED && one.status == Status::True;
+    environment.desired == Desired::Suspended && environment.conditions.iter().any(follows)
 }
 
 /// Whether a cell was told what this database does not know of: a later generation, or the same one with another wish.
@@ -192,6 +213,7 @@ mod tests {
             clients: Vec::new(),
             schema: String::new(),
             exports: Vec::new(),
+            hold_until: None,
             intent: None,
         }
     }
@@ -229,6 +251,12 @@ mod tests {
             let name = format!("{desired} {state} placed {placed} {observed:?}");
             assert_eq!(next(&environment, observed.as_ref(), false), expected, "{name}");
         }
+        let held = EnvironmentObserved { hold_until: Some(DateTime::UNIX_EPOCH), ..seen(2, Phase::Removing) };
+        let mut removing = environment(Gone, Removing, true);
+        assert_eq!(next(&removing, Some(&held), false), Next::Keep);
+        removing.observed_generation = 2;
+        assert_eq!(next(&removing, Some(&held), false), Next::Nothing, "kept, and said so");
+        assert_eq!(next(&removing, Some(&seen(2, Phase::Removed)), false), Next::Release, "the hold is over");
         let mut other = seen(2, Phase::Suspended);
         let intent = tenants::contract::EnvironmentIntent {
             id: other.id,

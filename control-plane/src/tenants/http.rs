@@ -319,11 +319,22 @@ struct Why {
     reason: Reason,
 }
 
-async fn take(db: &Db, ctx: &Ctx, id: TenantId, keyed: Keyed<Why>, step: Step) -> Result<Response, Problem> {
+async fn take(
+    db: &Db,
+    ctx: &Ctx,
+    id: TenantId,
+    keyed: Keyed<Why>,
+    step: Step,
+    dry_run: bool,
+) -> Result<Response, Problem> {
     let Keyed { key, body: Why { reason } } = keyed;
     let ctx = acting(db, ctx, id).await?;
-    let done = super::step(db, &ctx, &key, id, step, &reason).await?;
-    Ok(answer(StatusCode::OK, done))
+    let done = super::step(db, &ctx, &key, id, step, &reason, dry_run).await?;
+    let Done { what: (before, after), replayed } = done;
+    if dry_run {
+        return Ok(Json(Plan::between(Some(&Wire::from(before)), &Wire::from(after))).into_response());
+    }
+    Ok(answer(StatusCode::OK, Done { what: after, replayed }))
 }
 
 /// Has a draft looked at: its licence and its papers.
@@ -336,7 +347,7 @@ async fn tenant_verify(
     Path(id): Path<TenantId>,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
-    take(&db, &ctx, id, keyed, Step::Verify).await
+    take(&db, &ctx, id, keyed, Step::Verify, false).await
 }
 
 /// Approves a tenant: from then on it may have environments.
@@ -352,7 +363,7 @@ async fn tenant_approve(
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Approve).await
+    take(&db, &ctx, id, keyed, Step::Approve, false).await
 }
 
 /// Turns a tenant down, for ever.
@@ -368,7 +379,7 @@ async fn tenant_reject(
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Reject).await
+    take(&db, &ctx, id, keyed, Step::Reject, false).await
 }
 
 /// Restricts a tenant: it works, with fewer rights.
@@ -384,52 +395,59 @@ async fn tenant_restrict(
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Restrict).await
+    take(&db, &ctx, id, keyed, Step::Restrict, false).await
 }
 
-/// Suspends a tenant: its environments answer nobody.
+/// Suspends a tenant: those of its environments that answer do not any more.
 ///
-/// For operators.
+/// For operators. A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/suspensions", operation_id = "tenant_suspend", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_suspend(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Suspend).await
+    take(&db, &ctx, id, keyed, Step::Suspend, dry_run).await
 }
 
-/// Ends a suspension or a restriction; after a suspension the tenant is what it was before.
+/// Ends a suspension or a restriction; after a suspension the tenant is what it was before, and the environments that it
+/// has suspended answer again.
 ///
-/// For operators.
+/// For operators. A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/resumptions", operation_id = "tenant_resume", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_resume(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Resume).await
+    take(&db, &ctx, id, keyed, Step::Resume, dry_run).await
 }
 
 /// Ends a tenant: its environments are exported and removed. There is no way back.
+///
+/// It is `archived` when nothing runs any more and the rest is only kept as the law says, and `erased` when nothing is left.
+/// A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/offboardings", operation_id = "tenant_offboard", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_offboard(
     ctx: Authorized<TenantsWrite>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
-    take(&db, &ctx, id, keyed, Step::Offboard).await
+    take(&db, &ctx, id, keyed, Step::Offboard, dry_run).await
 }
 
 /// One move of a tenant's state.

@@ -230,7 +230,7 @@ pub async fn converge_in_tx(tx: &Tx, ctx: &Ctx, id: TenantId) -> Result<(), DbEr
     work::enqueue_in_tx(tx, item).await
 }
 
-/// Takes a tenant a step further in its life, once per key.
+/// Takes a tenant a step further in its life, once per key; what it was and what it is. A dry run takes none.
 ///
 /// # Errors
 /// [`Error::Invalid`] for the reason; as [`move_in_tx`]; the key's.
@@ -241,7 +241,8 @@ pub async fn step(
     id: TenantId,
     step: Step,
     reason: &Reason,
-) -> Result<Done<Tenant>, Error> {
+    dry_run: bool,
+) -> Result<Done<(Tenant, Tenant)>, Error> {
     reason.check()?;
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
@@ -249,7 +250,7 @@ pub async fn step(
         let begun = begin_in_tx(&tx, ctx, key, id.uuid()).await?;
         let before = tenants.get(id).await?.ok_or(Error::NotFound)?;
         if let Outcome::Replay(_) = begun {
-            return Ok(Done { what: before, replayed: true });
+            return Ok(Done { what: (before.clone(), before), replayed: true });
         }
         let left = tenants.left_for(id, State::Suspended).await?;
         let to = step.target(before.state, left);
@@ -258,8 +259,12 @@ pub async fn step(
         }
         let after = move_in_tx(&tx, ctx, id, to, reason).await?;
         converge_in_tx(&tx, ctx, id).await?;
-        tx.commit().await?;
-        Ok(Done { what: after, replayed: false })
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
+        Ok(Done { what: (before, after), replayed: false })
     })
     .await
 }

@@ -79,7 +79,7 @@ async fn who_does_not_fit_is_not_let_in_and_the_token_stays_good() {
         let table: [(&str, Enrol); 10] = [
             ("join_token_unknown", Enrol { token: "tambo-join.v1.x".to_owned(), ..good.clone() }),
             ("join_token_unknown", Enrol { token: wrong_secret, ..good.clone() }),
-            ("contract_unsupported", Enrol { contract: [2, 9], ..good.clone() }),
+            ("contract_unsupported", Enrol { contract: [3, 9], ..good.clone() }),
             ("clock_skew", Enrol { sent_at: late, ..good.clone() }),
             ("csr_invalid", Enrol { csr_pem: "no PEM".to_owned(), ..good.clone() }),
             ("csr_for_another_cell", Enrol { csr_pem: other, ..good.clone() }),
@@ -110,9 +110,9 @@ async fn only_a_cell_with_an_honoured_certificate_is_answered() {
         let fake = links.enrolled(cell).await;
         assert!(!fake.poll(&links, 0, 0).await.ok::<Desired>().documents.is_empty());
         let report = fake.report(&links, 1, vec![]);
-        let answer = links.post_as(&fake.client, "observed", &report, "2-3").await;
+        let answer = links.post_as(&fake.client, "observed", &report, "3-4").await;
         answer.is_refused("contract_unsupported");
-        assert_eq!(answer.contract, "1-1");
+        assert_eq!(answer.contract, "1-2");
 
         // A token that replaces revokes what was there.
         let token = join_token(&plane, cell, json!({"replace_instance": true})).await;
@@ -342,6 +342,7 @@ fn observed(number: u128, generation: u64, phase: Phase) -> EnvironmentObserved 
         clients: Vec::new(),
         schema: "m0001".to_owned(),
         exports: Vec::new(),
+        hold_until: None,
         intent: None,
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::http::Method;
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use control_plane::{cells, links};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
@@ -59,6 +59,17 @@ impl Played {
 
     /// Reports that the environment of this document is in this phase, and lets the control plane look at it.
     async fn report(&self, plane: &Plane, document: &Document, phase: Phase, conditions: Vec<Condition>) {
+        self.report_held(plane, document, (phase, None), conditions).await;
+    }
+
+    /// The same, of one that is kept until then.
+    async fn report_held(
+        &self,
+        plane: &Plane,
+        document: &Document,
+        (phase, hold_until): (Phase, Option<DateTime<Utc>>),
+        conditions: Vec<Condition>,
+    ) {
         let Body::Environment(intent) = &document.body else { panic!("{document:?}") };
         let now = plane.app.clock.now();
         let observed = EnvironmentObserved {
@@ -73,6 +84,7 @@ impl Played {
             clients: Vec::new(),
             schema: "m0022_payments".to_owned(),
             exports: Vec::new(),
+            hold_until,
             intent: None,
         };
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
@@ -196,7 +208,7 @@ async fn a_declared_environment_becomes_ready_and_its_tenant_active() {
         assert_eq!(tenant_state(&plane, &site).await, "offboarding");
         cell.report(&plane, &document, Phase::Removed, vec![]).await;
         assert_eq!(environments(&plane, &site).await[0]["state"], "removed");
-        assert_eq!(tenant_state(&plane, &site).await, "archived");
+        assert_eq!(tenant_state(&plane, &site).await, "erased", "nothing was to be kept");
         assert_eq!(cell.placed(&plane).await, 0);
     }
 }
@@ -308,5 +320,119 @@ async fn what_a_cell_cannot_do_ends_the_operation_with_its_reason() {
         // It mends itself, and the environment is ready after all.
         cell.report(&plane, &document, Phase::Ready, vec![]).await;
         assert_eq!(environments(&plane, &site).await[0]["state"], "ready");
+    }
+}
+
+/// Reports what the newest document asks for; which phase that was.
+async fn follow(plane: &Plane, cell: &Played) -> Desired {
+    settle(plane).await;
+    let document = cell.document(plane).await;
+    let Body::Environment(intent) = &document.body else { panic!() };
+    let phase = match intent.phase {
+        Desired::Suspended => Phase::Suspended,
+        Desired::Removed => Phase::Removed,
+        _ => Phase::Ready,
+    };
+    let wanted = intent.phase;
+    cell.report(plane, &document, phase, vec![]).await;
+    wanted
+}
+
+/// A step that was taken before.
+async fn again(plane: &Plane, tenant: &str, key: &str, step: &str) {
+    let why = json!({"reason": {"code": "a_test"}});
+    let call = plane.post(&format!("/v1/tenants/{tenant}/{step}"), &why).token(&plane.token);
+    call.key(&format!("{key}-{step}")).send().await.ok(200);
+}
+
+#[tokio::test]
+async fn environments_follow_their_tenant_and_only_those_that_answered_answer_again() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 3).await;
+        declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        assert_eq!(follow(&plane, &cell).await, Desired::Present);
+        let environment = id(&environments(&plane, &site).await[0]);
+        let state = async || environments(&plane, &site).await[0]["state"].clone();
+
+        // A dry run shows it, and does nothing.
+        let path = format!("/v1/tenants/{}/suspensions?dry_run=true", site.tenant);
+        let why = json!({"reason": {"code": "a_test"}});
+        let plan = plane.post(&path, &why).token(&plane.token).key("plan").send().await.ok(200);
+        assert!(plan["changes"].to_string().contains("suspended"), "{plan}");
+        settle(&plane).await;
+        assert_eq!((tenant_state(&plane, &site).await, state().await), (json!("active"), json!("ready")));
+
+        step(&plane, &site.tenant, "suspensions").await;
+        assert_eq!(follow(&plane, &cell).await, Desired::Suspended);
+        assert_eq!(state().await, "suspended");
+        let path = format!("/v1/environments/{environment}/resumptions");
+        let refused = plane.request(Method::POST, &path).token(&site.token).key("alone").send().await;
+        refused.is_problem("tenant_suspended", "an environment on its own");
+        step(&plane, &site.tenant, "resumptions").await;
+        assert_eq!(follow(&plane, &cell).await, Desired::Present);
+        assert_eq!((tenant_state(&plane, &site).await, state().await), (json!("active"), json!("ready")));
+
+        // One that was suspended before stays so.
+        ask(&plane, &environment, "suspensions").await;
+        assert_eq!(follow(&plane, &cell).await, Desired::Suspended);
+        again(&plane, &site.tenant, "second", "suspensions").await;
+        settle(&plane).await;
+        again(&plane, &site.tenant, "second", "resumptions").await;
+        settle(&plane).await;
+        assert_eq!((tenant_state(&plane, &site).await, state().await), (json!("active"), json!("suspended")));
+
+        // While an operation runs the tenant's suspension waits for it, and comes after it.
+        plane.request(Method::POST, &path).token(&plane.token).key("again").send().await.ok(202);
+        again(&plane, &site.tenant, "third", "suspensions").await;
+        assert_eq!(follow(&plane, &cell).await, Desired::Present, "the resumption was under way");
+        assert_eq!(follow(&plane, &cell).await, Desired::Suspended);
+        assert_eq!(
+            (tenant_state(&plane, &site).await, state().await),
+            (json!("suspended"), json!("suspended"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_is_archived_while_its_environment_is_kept_and_erased_when_it_is_gone() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 1).await;
+        declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        follow(&plane, &cell).await;
+        step(&plane, &site.tenant, "offboardings").await;
+        settle(&plane).await;
+        let document = cell.document(&plane).await;
+        cell.report(&plane, &document, Phase::Removing, vec![]).await;
+        assert_eq!(tenant_state(&plane, &site).await, "offboarding");
+        let until = plane.app.clock.now() + TimeDelta::days(3650);
+        let held = Condition {
+            r#type: "Held".to_owned(),
+            status: Status::True,
+            reason: "Retention".to_owned(),
+            detail: Some(until.to_rfc3339()),
+            since_at: plane.app.clock.now(),
+        };
+        cell.report_held(&plane, &document, (Phase::Removing, Some(until)), vec![held]).await;
+        assert_eq!(tenant_state(&plane, &site).await, "archived");
+        let [environment] = &environments(&plane, &site).await[..] else { panic!() };
+        assert_eq!(environment["state"], "removing");
+        assert!(environment["conditions"].to_string().contains("Retention"), "{environment}");
+        let listed = read(&plane, &format!("/v1/operations?subject_id={}", id(environment))).await;
+        let running =
+            listed["data"].as_array().unwrap().iter().filter(|one| one["ended_at"].is_null()).count();
+        assert_eq!(running, 0, "{listed}");
+        // A way back there is none, nor a second one out.
+        for step in ["suspensions", "resumptions", "offboardings"] {
+            let path = format!("/v1/tenants/{}/{step}", site.tenant);
+            let why = json!({"reason": {"code": "a_test"}});
+            let refused =
+                plane.post(&path, &why).token(&plane.token).key(&format!("late-{step}")).send().await;
+            refused.is_problem("tenant_state", step);
+        }
+        cell.report(&plane, &document, Phase::Removed, vec![]).await;
+        assert_eq!(tenant_state(&plane, &site).await, "erased");
+        assert_eq!(cell.placed(&plane).await, 0);
     }
 }

@@ -48,7 +48,7 @@ pub mod writer;
 use std::sync::Arc;
 
 use platform::{
-    ctx::{Actor, Clock, Ctx, EnvironmentClock},
+    ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope},
     db::Db,
 };
 use sea_orm::DbErr;
@@ -59,7 +59,7 @@ use crate::{
     outcome::{Outcome, Reason},
     rules::Call,
     store::sql::SqlStore,
-    transfer::{Provenance, Transfer},
+    transfer::{Provenance, Transfer, derived_id},
     writer::{Command, Unavailable},
 };
 
@@ -190,6 +190,52 @@ impl Ledger {
             }
         }
         Ok(expired)
+    }
+}
+
+impl Ledger {
+    /// Ends holds of an environment that has ended itself: by their expiry those whose time is over, by a void the others.
+    /// At most a thousand; how many were found standing, so that 0 says that none is left. Those of an authority stay.
+    ///
+    /// # Errors
+    /// The database or the ledger is not available; call it again.
+    pub async fn release_holds(
+        &self,
+        db: &Db,
+        scope: Scope,
+        clock: EnvironmentClock,
+    ) -> Result<usize, SweepError> {
+        let holds = system::open_holds(db, scope).await?;
+        let now = clock.now();
+        let ctx = Ctx {
+            scope,
+            // The ledger does the same in both.
+            mode: Mode::Live,
+            actor: Actor::System("removal"),
+            request_id: "removal".into(),
+            clock,
+        };
+        let ending = |hold: &system::OpenHold| -> Transfer {
+            match hold.expires_at {
+                Some(at) if at <= now => movements::Expiry { hold: hold.id }.into(),
+                _ => movements::Void { id: derived_id(hold.id.uuid(), "removal"), hold: hold.id }.into(),
+            }
+        };
+        for outcome in self.post(&ctx, holds.iter().map(ending).collect()).await? {
+            match outcome {
+                Outcome::Rejected(rejection) if !has_ended(rejection.reason) => {
+                    tracing::error!(scope = %scope.id, reason = rejection.reason.code(), "a hold cannot be released");
+                }
+                _ => {}
+            }
+        }
+        Ok(holds.len())
+    }
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Ledger({} shards)", self.shards.len())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The ledger's tables.
 //!
-//! Amounts are minor units. Rows of `ledger_transfer`, `ledger_batch` and `ledger_rejection` are never updated or
-//! deleted: no role has the grant. The app role opens accounts, changes their state and sets limits; it cannot touch a
+//! Amounts are minor units. Rows of `ledger_transfer` and `ledger_batch` are never deleted, and what they say in numbers
+//! and ids is never updated: no role has the grant. The worker takes the words away when an environment has ended, and the
+//! hash chain shows any other change. The app role opens accounts, changes their state and sets limits; it cannot touch a
 //! total.
 
 use platform::db::{
@@ -79,6 +80,7 @@ fn limit() -> Table {
         .grant(Role::Ledger, &[Privilege::Select, Privilege::Update])
         .grant(Role::App, &[Privilege::Select, Privilege::Insert, Privilege::Delete])
         .grant_columns(Role::App, Privilege::Update, &["maximum", "time_zone"])
+        .grant(Role::Worker, &[Privilege::Select, Privilege::Delete])
 }
 
 fn transfer() -> Table {
@@ -112,6 +114,12 @@ fn transfer() -> Table {
         .unique_where(&["reverses"], "reverses IS NOT NULL")
         .grant(Role::Ledger, &[Privilege::Select, Privilege::Insert])
         .grant(Role::App, &[Privilege::Select])
+        .grant(Role::Worker, &[Privilege::Select])
+        .grant_columns(
+            Role::Worker,
+            Privilege::Update,
+            &["content", "request_id", "idempotency_key", "reference"],
+        )
 }
 
 fn hold() -> Table {
@@ -142,4 +150,5 @@ fn rejection() -> Table {
         .column(timestamp_with_time_zone("rejected_at"))
         .key(&["id"])
         .grant(Role::Ledger, &[Privilege::Select, Privilege::Insert])
+        .grant(Role::Worker, &[Privilege::Select, Privilege::Delete])
 }

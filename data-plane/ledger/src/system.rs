@@ -4,7 +4,14 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use platform::{ctx::Scope, db::Db, random};
+use platform::{
+    ctx::Scope,
+    db::{
+        Db, Tx,
+        forget::{self, Rows},
+    },
+    random,
+};
 use sea_orm::{ConnectionTrait, DbErr, Statement, Value};
 use tenants::{
     id::{AccountId, Id, TransferId},
@@ -230,6 +237,78 @@ pub async fn due_holds(db: &Db, shard: i32, wall: DateTime<Utc>) -> Result<Vec<D
     }
     tx.rollback().await?;
     Ok(due.into_values().collect())
+}
+
+/// A hold that stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenHold {
+    /// Its id.
+    pub id: TransferId,
+    /// When it ends by itself.
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+/// At most a thousand holds of an environment that stand; those of an authority are not ours to end, and not among them.
+///
+/// # Errors
+/// As the database says.
+pub async fn open_holds(db: &Db, scope: Scope) -> Result<Vec<OpenHold>, DbErr> {
+    let tx = db.begin_system().await?;
+    let sql = format!(
+        "SELECT id, expires_at FROM ledger_hold WHERE shard_id = $1 AND environment_id = $2 AND state = {} \
+         ORDER BY id LIMIT {SWEEP}",
+        HoldState::Held.code()
+    );
+    let values: [Value; 2] = [scope.shard.into(), scope.id.into()];
+    let rows =
+        tx.query_all_raw(Statement::from_sql_and_values(tx.get_database_backend(), sql, values)).await?;
+    tx.rollback().await?;
+    let hold = |row: sea_orm::QueryResult| -> Result<OpenHold, DbErr> {
+        Ok(OpenHold {
+            id: TransferId::from_uuid(row.try_get_by_index(0)?),
+            expires_at: row.try_get_by_index(1)?,
+        })
+    };
+    rows.into_iter().map(hold).collect()
+}
+
+/// What the ledger has of an environment beside its books.
+const BESIDE: [Rows; 2] = [
+    Rows::of_environment("ledger_rejection", "id"),
+    Rows::of_environment("ledger_limit", "account_id, direction, time_window"),
+];
+
+/// Lets nobody know any more what was said in words in an environment that has ended, at most `limit` rows at a time, in
+/// the worker's transaction; how many rows were changed or removed. Accounts, transfers and holds stay, as ids, amounts and
+/// times: the hash chain of their shard is that of other environments too, and holds as before.
+///
+/// # Errors
+/// As the database says.
+pub async fn forget_in_tx(tx: &Tx, scope: Scope, limit: u64) -> Result<u64, DbErr> {
+    let backend = tx.get_database_backend();
+    let sql = format!(
+        "SELECT {TRANSFER} FROM ledger_transfer AS t WHERE t.shard_id = $1 AND t.environment_id = $2 \
+         AND t.request_id NOT LIKE '#%' ORDER BY t.id LIMIT $3"
+    );
+    let most = i64::try_from(limit).unwrap_or(i64::MAX);
+    let values: [Value; 3] = [scope.shard.into(), scope.id.into(), most.into()];
+    let rows = tx.query_all_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    for row in &rows {
+        let row = posted(row)?;
+        let sql = "UPDATE ledger_transfer SET content = $4, request_id = $5, idempotency_key = NULL, reference = NULL \
+                   WHERE shard_id = $1 AND environment_id = $2 AND id = $3";
+        let values: [Value; 5] = [
+            scope.shard.into(),
+            scope.id.into(),
+            row.id.uuid().into(),
+            vec![0_u8; 16].into(),
+            chain::forgotten(&chain::words(&row)).into(),
+        ];
+        tx.execute_raw(Statement::from_sql_and_values(backend, sql, values)).await?;
+    }
+    let changed = u64::try_from(rows.len()).unwrap_or(limit);
+    let left = limit.saturating_sub(changed);
+    Ok(changed.saturating_add(forget::forget_in_tx(tx, scope, &BESIDE, left).await?))
 }
 
 /// Why a canary did not come through.

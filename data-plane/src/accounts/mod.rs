@@ -17,6 +17,7 @@ pub mod http;
 mod model;
 pub mod statement;
 mod store;
+pub mod system;
 
 use std::collections::HashMap;
 

@@ -24,7 +24,8 @@ use super::{
     model::{Order, Owner, Reason, ReasonCode, Record, Standing},
 };
 
-/// Makes the tables. An account's row is not deleted; its moves, its blocks and their releases are never changed.
+/// Makes the tables. An account's row is not deleted while its environment lives; its moves, its blocks and their releases
+/// are never changed.
 pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
     vec![
         Table::of_environment("account")
@@ -43,7 +44,8 @@ pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
             .index(&["party_id", "id"])
             .index(&["opened_at", "id"])
             .grant(Role::App, &[Privilege::Select, Privilege::Insert])
-            .grant_columns(Role::App, Privilege::Update, &["moves"]),
+            .grant_columns(Role::App, Privilege::Update, &["moves"])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
         Table::of_environment("account_move")
             .column(uuid("account_id"))
             .column(big_integer("number"))
@@ -55,7 +57,8 @@ pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
             .column(timestamp_with_time_zone("moved_at"))
             .key(&["account_id", "number"])
             .foreign(&["account_id"], "account", &["id"])
-            .grant(Role::App, &[Privilege::Select, Privilege::Insert]),
+            .grant(Role::App, &[Privilege::Select, Privilege::Insert])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
         Table::of_environment("account_block")
             .column(uuid("hold_id"))
             .column(uuid("account_id"))
@@ -69,7 +72,8 @@ pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
             .foreign(&["account_id"], "account", &["id"])
             .foreign(&["beneficiary_id"], "account", &["id"])
             .index(&["account_id", "hold_id"])
-            .grant(Role::App, &[Privilege::Select, Privilege::Insert]),
+            .grant(Role::App, &[Privilege::Select, Privilege::Insert])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
         Table::of_environment("account_block_release")
             .column(uuid("hold_id"))
             .column(string("reason"))
@@ -79,7 +83,8 @@ pub const MIGRATION: Migration = Migration::new("m0021_accounts", || {
             .column(timestamp_with_time_zone("asked_at"))
             .key(&["hold_id"])
             .foreign(&["hold_id"], "account_block", &["hold_id"])
-            .grant(Role::App, &[Privilege::Select, Privilege::Insert]),
+            .grant(Role::App, &[Privilege::Select, Privilege::Insert])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
     ]
 });
 

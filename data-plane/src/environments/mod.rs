@@ -17,6 +17,8 @@ pub mod export;
 pub mod http;
 mod model;
 mod objects;
+mod removal;
+mod retention;
 mod sealing;
 mod store;
 mod system;
@@ -32,7 +34,7 @@ use futures::future::BoxFuture;
 use platform::{
     clock::{self, ClockError, Offsets},
     ctx::{Ctx, Scope},
-    db::Db,
+    db::{Db, Tx},
     idempotency::{Key, Outcome, begin_in_tx},
     problem::Problem,
     token::{Place, Places},
@@ -49,6 +51,7 @@ use uuid::Uuid;
 pub use self::{
     export::{Described, ExportLink, HandoverError, Page, ReadError, Reader, Reading, Source, links},
     model::Home,
+    retention::MIGRATION as RETENTION,
     store::MIGRATION,
     system::{Counts, Wanted, counts, mark_reported_in_tx, observed_all, observed_since, want_in_tx},
     work::{CONVERGE, Converger, Outcome as Converged, SeedError},
@@ -173,13 +176,20 @@ impl Environments {
     }
 }
 
+/// Whether something is so of an environment.
+pub type Whether = fn(Db, Scope) -> BoxFuture<'static, Result<bool, DbErr>>;
+
 /// Something that a slice keeps of environments, for who removes them.
 #[derive(Debug, Clone, Copy)]
 pub struct Remains {
     /// What it is, as a stable word: `Ledger`.
     pub name: &'static str,
-    /// Whether there is any in this scope.
-    pub look: fn(Db, Scope) -> BoxFuture<'static, Result<bool, DbErr>>,
+    /// Whether there is anything that the law may want kept; nothing, if there never is.
+    pub is_kept: Option<Whether>,
+    /// Whether something is under way that has to end before; nothing, if there never is.
+    pub is_open: Option<Whether>,
+    /// Removes at most so many rows of this scope in the worker's transaction; how many.
+    pub forget: for<'a> fn(&'a Tx, Scope, u64) -> BoxFuture<'a, Result<u64, DbErr>>,
 }
 
 /// Why a clock was not moved, or a request not made anew.

@@ -132,12 +132,14 @@ pub enum Step {
     Objects,
     /// The schema is this build's, the ledger would post, and a client would be let in.
     Verify,
-    /// Nothing is left that somebody may need.
-    Clear,
-    /// What was begun in it is done.
+    /// What was let in has ended, payments too, and nothing is held.
     Drain,
     /// Everything that it has lies in the object store, for its tenant.
     Export,
+    /// The law lets it go.
+    Hold,
+    /// The slices have no row of it, and the ledger no words.
+    Clear,
     /// Its objects are gone.
     RemoveObjects,
     /// Its data key is destroyed.
@@ -158,9 +160,10 @@ impl Step {
             Self::Clients => "clients",
             Self::Objects => "objects",
             Self::Verify => "verify",
-            Self::Clear => "clear",
             Self::Drain => "drain",
             Self::Export => "export",
+            Self::Hold => "hold",
+            Self::Clear => "clear",
             Self::RemoveObjects => "remove_objects",
             Self::Erase => "erase",
         }
@@ -169,6 +172,12 @@ impl Step {
 
 /// Whether its objects have a place.
 pub const OBJECTS_READY: &str = "ObjectsReady";
+/// Whether it answers nobody any more.
+pub const CLOSED: &str = "Closed";
+/// Whether what was under way has ended.
+pub const DRAINED: &str = "Drained";
+/// Whether it is kept, and until when.
+pub const HELD: &str = "Held";
 /// Whether there is a data key.
 pub const KEYS_MADE: &str = "KeysMade";
 /// Whether the data key is destroyed.
@@ -235,8 +244,9 @@ impl Record {
                 Step::Clients,
                 Step::Drain,
                 Step::Export,
-                Step::Clear,
+                Step::Hold,
                 Step::RemoveObjects,
+                Step::Clear,
                 Step::Erase,
             ],
             Desired::Unknown => &[Step::Withdraw, Step::Fit],
@@ -333,17 +343,35 @@ impl Record {
         }
     }
 
+    /// Until when the law wants kept what ended then: nothing of a sandbox. Years are calendar years.
+    pub fn law_holds_until(&self, ended: DateTime<Utc>, profile: &Profile) -> Option<DateTime<Utc>> {
+        let months = chrono::Months::new(profile.retention.years.saturating_mul(12));
+        (self.mode == Mode::Live)
+            .then(|| ended.checked_add_months(months).unwrap_or(DateTime::<Utc>::MAX_UTC))
+    }
+
+    /// Until when it is kept, as the control plane is told.
+    fn hold_until(&self) -> Option<DateTime<Utc>> {
+        let held = self.conditions.iter().find(|one| one.r#type == HELD && one.reason != "Resolved")?;
+        held.detail.as_deref()?.parse().ok()
+    }
+
     /// The row once this is wanted of it.
     pub fn wanting(&self, intent: &EnvironmentIntent, generation: u64) -> Self {
         let phase = match intent.phase {
             Desired::Removed => Phase::Removing,
             _ => Phase::Converging,
         };
+        let mut conditions = self.conditions.clone();
+        if intent.phase != Desired::Removed {
+            conditions.retain(|one| ![CLOSED, DRAINED, HELD].contains(&one.r#type.as_str()));
+        }
         Self {
             wanted: intent.phase,
             generation,
             phase,
             step: None,
+            conditions,
             intent: Some(intent.clone()),
             ..self.clone()
         }
@@ -389,6 +417,7 @@ impl Record {
             clients: self.clients_seen(),
             schema: self.schema.clone(),
             exports: self.exports_seen(),
+            hold_until: self.hold_until(),
             intent: self.intent.clone().filter(|_| with_intent).map(Box::new),
         })
     }

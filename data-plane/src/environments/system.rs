@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 use platform::{
+    clock,
     ctx::Scope,
     db::{self, Db, Tx},
     hash::sha256,
+    idempotency,
     keys::{Keys, LoadError},
     oauth::{Issuer, RegistrationError},
     work,
@@ -18,9 +20,9 @@ use tenants::{
 };
 
 use super::{
-    Environments,
+    Environments, Remains,
     model::{Home, Record, Step, same_demand},
-    store,
+    retention, store,
     work::CONVERGE,
 };
 
@@ -308,6 +310,7 @@ pub(super) async fn destroy_key(db: &Db, keys: &Keys, record: &Record) -> Result
             return Ok(None);
         }
         let destroyed = keys.destroy_in_tx(&tx, scope).await?;
+        clock::forget_in_tx(&tx, scope).await?;
         tx.commit().await?;
         Ok(Some(destroyed))
     })
@@ -316,6 +319,66 @@ pub(super) async fn destroy_key(db: &Db, keys: &Keys, record: &Record) -> Result
         keys.show(scope);
     }
     done
+}
+
+/// Writes that what ended then is kept until then, if it is not kept for longer anyway; until when it is, and nothing if
+/// something else is wanted by now.
+pub(super) async fn begin_hold(
+    db: &Db,
+    record: &Record,
+    ended: DateTime<Utc>,
+    until: DateTime<Utc>,
+) -> Result<Option<DateTime<Utc>>, DbErr> {
+    db::retry(|| async {
+        let tx = db.begin_system().await?;
+        if store::hold(&tx, record.id).await? != Some(record.observed_version) {
+            return Ok(None);
+        }
+        match retention::until(&tx, record.id).await? {
+            Some(stored) if stored >= until => Ok(Some(stored)),
+            _ => {
+                retention::begin(&tx, record.id, ended, until).await?;
+                tx.commit().await?;
+                Ok(Some(until))
+            }
+        }
+    })
+    .await
+}
+
+/// Until when an environment is kept, as far as is written.
+pub(super) async fn held_until(db: &Db, record: &Record) -> Result<Option<DateTime<Utc>>, DbErr> {
+    let tx = db.begin_system().await?;
+    let until = retention::until(&tx, record.id).await?;
+    tx.commit().await?;
+    Ok(until)
+}
+
+/// Removes at most `limit` rows of an environment; how many, and nothing if something else is wanted of it by now.
+pub(super) async fn forget(
+    db: &Db,
+    remains: &[Remains],
+    record: &Record,
+    limit: u64,
+) -> Result<Option<u64>, DbErr> {
+    let scope = Scope::new(record.shard, record.id.uuid());
+    db::retry(|| async {
+        let tx = db.begin_system().await?;
+        if store::hold(&tx, record.id).await? != Some(record.observed_version) {
+            return Ok(None);
+        }
+        let mut gone = 0_u64;
+        for remains in remains {
+            gone = gone.saturating_add((remains.forget)(&tx, scope, limit.saturating_sub(gone)).await?);
+        }
+        let left = limit.saturating_sub(gone);
+        gone = gone.saturating_add(idempotency::system::forget_in_tx(&tx, scope, left).await?);
+        if gone > 0 {
+            tx.commit().await?;
+        }
+        Ok(Some(gone))
+    })
+    .await
 }
 
 /// Makes the row of an environment that the cell's configuration names, or wants it present again; the row as it is then.

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use chrono::TimeDelta;
-use ledger::system::{CanaryError, canary};
+use ledger::{
+    Ledger,
+    system::{CanaryError, canary},
+};
 use platform::{
     clock::{self, ClockError},
     ctx::{Clock, Scope},
@@ -11,7 +14,7 @@ use platform::{
     keys::Keys,
     oauth::{Issuer, ProbeError, RegistrationError, StoreError, is_known},
     objects::Objects,
-    work::{self, Done, Retry, Runner, Store, WorkItem},
+    work::{Done, Retry, Runner, Store, WorkItem},
 };
 use sea_orm::DbErr;
 use tenants::{
@@ -43,8 +46,12 @@ pub struct Converger {
     pub environments: Environments,
     /// The schema of this build.
     pub migrations: Migrations,
-    /// What the slices keep of environments.
+    /// What the slices keep of environments, those that point at others first.
     pub remains: &'static [Remains],
+    /// What ends holds.
+    pub ledger: Ledger,
+    /// How long what was let in before an environment was closed may go on, on any replica.
+    pub settle: TimeDelta,
     /// What issues tokens to their clients.
     pub issuer: Issuer,
     /// Where their objects are.
@@ -168,7 +175,7 @@ impl Converger {
             return Ok(Outcome::Settled);
         }
         for &step in record.steps() {
-            match self.look(step, &record).await? {
+            match Box::pin(self.look(step, &record)).await? {
                 Look::There => {}
                 Look::Made(after) if step == Step::Objects => return self.write_place(&record, &after).await,
                 Look::Past => return Ok(Outcome::More),
@@ -202,7 +209,7 @@ impl Converger {
     async fn look(&self, step: Step, record: &Record) -> Result<Look, Error> {
         match step {
             Step::Suspend => Ok(access(record, step, Access::Suspended)),
-            Step::Close => Ok(access(record, step, Access::Closed)),
+            Step::Close => Ok(self.close(record)),
             Step::Fit => Ok(self.fit(record)),
             Step::Keys => self.keys(record).await,
             Step::Clock => self.clock(record).await,
@@ -210,9 +217,10 @@ impl Converger {
             Step::Withdraw | Step::Clients => self.clients(step, record).await,
             Step::Objects => Ok(self.place(record).await),
             Step::Verify => self.verify(record).await,
-            Step::Clear => self.clear(record).await,
             Step::Drain => self.drain(record).await,
             Step::Export => self.export(record).await,
+            Step::Hold => self.hold(record).await,
+            Step::Clear => self.clear(record).await,
             Step::RemoveObjects => Ok(self.remove_objects(record).await),
             Step::Erase => self.erase(record).await,
         }
@@ -322,26 +330,6 @@ impl Converger {
         let holds = looked.iter().all(|seen| seen.status == Status::True);
         let after = record.after(Step::Verify, looked);
         Ok(if holds { Look::Made(Record { schema, ..after }) } else { Look::Wait(after) })
-    }
-
-    /// Waits until nothing is left to do that was begun while it served; what fails for good is not waited for.
-    async fn drain(&self, record: &Record) -> Result<Look, Error> {
-        let open = work::open_kinds(&self.db, scope(record), CONVERGE).await?;
-        let Some(kind) = open.first() else { return Ok(Look::There) };
-        let seen = self.seen("Drained", Status::False, "WorkOpen", Some(format!("{kind} is not done yet")));
-        Ok(Look::Wait(record.after(Step::Drain, [seen])))
-    }
-
-    /// Nothing is removed here that somebody may need: what there is stops the removal, and the row says what it is.
-    async fn clear(&self, record: &Record) -> Result<Look, Error> {
-        for remains in self.remains {
-            if (remains.look)(self.db.clone(), scope(record)).await? {
-                let detail = format!("{} has rows of this environment", remains.name);
-                let seen = self.seen("Cleared", Status::False, "RowsRemain", Some(detail));
-                return Ok(Look::Stuck(record.after(Step::Clear, [seen])));
-            }
-        }
-        Ok(Look::There)
     }
 
     /// The newest migration of this build.

@@ -17,6 +17,7 @@ pub mod http;
 pub mod import;
 mod model;
 mod store;
+pub mod system;
 
 use chrono::NaiveDate;
 use platform::{

@@ -51,6 +51,7 @@ pub const MIGRATION: Migration = Migration::new("m0020_parties", || {
             .index(&["email_index"])
             .index(&["phone_index"])
             .grant(Role::App, &[Privilege::Select, Privilege::Insert])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete])
             .grant_columns(
                 Role::App,
                 Privilege::Update,
@@ -64,7 +65,8 @@ pub const MIGRATION: Migration = Migration::new("m0020_parties", || {
             .key(&["party_id", "code"])
             .foreign(&["party_id"], "party", &["id"])
             .index(&["code", "value_index"])
-            .grant(Role::App, &[Privilege::Select, Privilege::Insert]),
+            .grant(Role::App, &[Privilege::Select, Privilege::Insert])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
     ]
 });
 

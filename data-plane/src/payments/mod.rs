@@ -22,6 +22,7 @@ pub mod export;
 pub mod http;
 mod model;
 mod store;
+pub mod system;
 pub mod work;
 
 use ledger::{books, outcome::Rejection};
@@ -254,6 +255,17 @@ pub async fn get(db: &Db, scope: Scope, id: PaymentId) -> Result<Payment, Error>
     let payment = Payments::new(&tx, scope).get(id).await?;
     tx.commit().await?;
     payment.ok_or(Error::NotFound)
+}
+
+/// Whether a payment of an environment is under way.
+///
+/// # Errors
+/// The database's.
+pub async fn any_open(db: &Db, scope: Scope) -> Result<bool, DbErr> {
+    let tx = db.begin_read(scope).await?;
+    let open = Payments::new(&tx, scope).any_open().await?;
+    tx.commit().await?;
+    Ok(open)
 }
 
 /// Reads at most `limit` payments that satisfy `filter`, oldest first.

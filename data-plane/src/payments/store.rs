@@ -43,7 +43,8 @@ pub const MIGRATION: Migration = Migration::new("m0022_payments", || {
             .key(&["id"])
             .check("amount > 0")
             .grant(Role::App, &[Privilege::Select, Privilege::Insert])
-            .grant_columns(Role::App, Privilege::Update, &["payment_id"]),
+            .grant_columns(Role::App, Privilege::Update, &["payment_id"])
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
         Table::of_environment("payment")
             .column(uuid("id"))
             .column(uuid("preview_id"))
@@ -83,7 +84,8 @@ pub const MIGRATION: Migration = Migration::new("m0022_payments", || {
                 Role::App,
                 Privilege::Update,
                 &["status", "reason", "detail", "transfer_id", "settled_amount", "authorised_at", "ended_at"],
-            ),
+            )
+            .grant(Role::Worker, &[Privilege::Select, Privilege::Delete]),
     ]
 });
 
@@ -293,6 +295,13 @@ impl<'a> Payments<'a> {
         }
         let rows = query.order_by_asc(Column::Id).limit(limit).all(&**self.tx).await?;
         rows.into_iter().map(read).collect()
+    }
+
+    /// Whether there is a payment whose status is not final.
+    pub async fn any_open(&self) -> Result<bool, DbErr> {
+        let open = [Status::Created, Status::Authorised].map(Status::name);
+        let found = self.select().filter(Column::Status.is_in(open)).limit(1).one(&**self.tx).await?;
+        Ok(found.is_some())
     }
 
     /// Moves a payment on, if its status is still `from`.

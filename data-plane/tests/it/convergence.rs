@@ -288,38 +288,6 @@ async fn what_was_told_is_not_told_again_until_it_changes() {
 }
 
 #[tokio::test]
-async fn an_empty_environment_is_removed_and_one_with_rows_is_not() {
-    for cell in Cell::both().await {
-        for number in [10, 11, 12] {
-            cell.converges(&intent(number), 1).await;
-        }
-        let account = json!({"name": "Cash", "class": "asset", "may_overdraw": true});
-        cell.post("/v1/internal-accounts", &account)
-            .token(&cell.token_of(11).await)
-            .key("a")
-            .send()
-            .await
-            .ok(201);
-        let party = json!({"type": "natural", "given_names": "Ana", "family_names": "García"});
-        cell.post("/v1/parties", &party).token(&cell.token_of(12).await).key("p").send().await.ok(201);
-        let key = Scope::new(0, environment(10).uuid());
-        cell.app.keys.of(key).await.unwrap();
-        assert_eq!(cell.converges(&phased(10, Desired::Removed), 2).await.phase, Phase::Removed);
-        assert!(cell.app.keys.of(key).await.is_err(), "its key is destroyed");
-        for number in [11, 12] {
-            let seen = cell.converges(&phased(number, Desired::Removed), 2).await;
-            assert_eq!(seen.phase, Phase::Removing, "{number}");
-            assert_eq!(holds(&seen, "Cleared"), Some((Status::False, "RowsRemain".to_owned())));
-        }
-        for number in [10, 11, 12] {
-            assert_eq!(cell.refusal_of(number).await.as_deref(), Some("unauthenticated"), "{number}");
-        }
-        let counted = counts(&cell.app.db, &cell.app.environments).await.unwrap();
-        assert_eq!((counted.environments, counted.ready), (2, 0));
-    }
-}
-
-#[tokio::test]
 async fn its_clients_are_those_that_are_wanted_and_their_tokens_end_with_them() {
     for cell in Cell::both().await {
         let App { issuer, clock, .. } = &cell.app;
@@ -359,7 +327,7 @@ async fn its_clients_are_those_that_are_wanted_and_their_tokens_end_with_them() 
         assert_eq!(answer(&again).await, None, "what was there goes on");
 
         let gone = EnvironmentIntent { phase: Desired::Removed, ..with(&[&one]) };
-        assert_eq!(cell.converges(&gone, 4).await.phase, Phase::Removed);
+        assert_eq!(cell.converges(&gone, 4).await.phase, Phase::Removing, "requests may run");
         assert!(issuer.store().registration(one.id()).await.unwrap().is_none());
     }
 }

@@ -3,18 +3,19 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
+use chrono::{TimeZone, Utc};
 use data_plane::{
     app::App,
-    environments::{self, HandoverError},
+    environments::{self, Converger, HandoverError},
 };
 use ledger::movements::PlainTransfer;
 use platform::{
-    ctx::{Actor, Ctx, EnvironmentClock, Scope},
+    ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope},
     testing::objects::Trouble,
 };
 use serde_json::{Value, json};
 use tenants::{
-    contract::EnvironmentObserved,
+    contract::{EnvironmentIntent, EnvironmentObserved},
     environment::{Desired, Mode, Status},
 };
 
@@ -22,6 +23,7 @@ use crate::{
     accounts::{because, freeze, fresh, id, path, pesos},
     cell::{Cell, environment},
     convergence::{holds, intent, phased},
+    removal::SETTLED,
 };
 
 /// What the environment has.
@@ -85,10 +87,13 @@ impl Cell {
     }
 
     async fn leaves(&self, number: u128) -> EnvironmentObserved {
-        self.want(&phased(number, Desired::Removed), 2).await;
-        self.works().await;
-        self.works_later().await;
-        self.seen(environment(number)).await
+        let later = self.ends_as(&kept(number), number).await;
+        self.at(later, number).await
+    }
+
+    /// Takes up what was left lying.
+    async fn goes_on(&self, number: u128) -> EnvironmentObserved {
+        self.at(self.app.clock.now() + SETTLED, number).await
     }
 
     /// The exports that were begun.
@@ -123,6 +128,14 @@ impl Cell {
     }
 }
 
+/// The end of an environment of which what is left is kept, with its export.
+fn kept(number: u128) -> EnvironmentIntent {
+    EnvironmentIntent {
+        hold_until: Utc.with_ymd_and_hms(2100, 1, 1, 0, 0, 0).single(),
+        ..phased(number, Desired::Removed)
+    }
+}
+
 fn verify(folder: &Path, key: &str) -> (bool, String) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/verify_export.py");
     let output = Command::new("python3").arg(script).arg(folder).arg(key).output().unwrap();
@@ -139,8 +152,8 @@ async fn an_environment_that_is_removed_leaves_everything_for_its_tenant() {
         let world = cell.lived_in().await;
         let seen = cell.leaves(10).await;
         let said = cell.verified(10, &seen);
-        // Five deposits, a transfer and its reversal, two holds, a capture, a payment's hold and capture.
-        assert!(said.starts_with("12 transfers, 3 accounts, 12 of 12 batches"), "{said}");
+        // Five deposits, a transfer and its reversal, two holds, a capture and a void, a payment's hold and capture.
+        assert!(said.starts_with("13 transfers, 3 accounts, 13 of 13 batches"), "{said}");
         let folder = tempfile::tempdir().unwrap();
         cell.download(10, &seen.exports[0].id.to_string(), folder.path());
         let mut all = String::new();
@@ -195,13 +208,12 @@ async fn an_export_that_breaks_off_anywhere_goes_on_with_what_it_has_put() {
         // After each object that is put, and with each answer lost.
         for _ in 0..12 {
             cell.store.trouble(Trouble::After(1));
-            cell.works_later().await;
+            cell.goes_on(10).await;
             cell.store.trouble(Trouble::Mute);
-            cell.works_later().await;
+            cell.goes_on(10).await;
         }
         cell.store.trouble(Trouble::None);
-        cell.works_later().await;
-        let seen = cell.seen(environment(10)).await;
+        let seen = cell.goes_on(10).await;
         cell.verified(10, &seen);
         assert_eq!(cell.begun(10).len(), 1, "it began once");
         assert_eq!(platform::work::backlog(&cell.app.db, 0).await.unwrap().dead, 0);
@@ -225,8 +237,7 @@ async fn what_was_put_in_the_place_of_a_part_is_not_signed() {
         }
         cell.store.replace(&part, &bytes);
         cell.store.trouble(Trouble::None);
-        cell.works_later().await;
-        let seen = cell.seen(environment(10)).await;
+        let seen = cell.goes_on(10).await;
         cell.verified(10, &seen);
         assert_eq!(cell.begun(10).len(), 2, "it began anew");
     }
@@ -251,8 +262,7 @@ async fn a_signature_that_is_none_of_ours_is_not_taken() {
     let planted = format!("{}/export/{}/manifest.jws", environment(10), export["id"].as_str().unwrap());
     cell.store.replace(&planted, b"e30.e30.AAAA");
     cell.store.trouble(Trouble::None);
-    cell.works_later().await;
-    let seen = cell.seen(environment(10)).await;
+    let seen = cell.goes_on(10).await;
     cell.verified(10, &seen);
     assert_eq!(cell.begun(10).len(), 2);
 }
@@ -266,10 +276,9 @@ async fn what_moves_while_an_export_is_made_is_in_it() {
         cell.leaves(10).await;
         cell.moves(10, &world).await;
         cell.store.trouble(Trouble::None);
-        cell.works_later().await;
-        let seen = cell.seen(environment(10)).await;
+        let seen = cell.goes_on(10).await;
         let said = cell.verified(10, &seen);
-        assert!(said.starts_with("13 transfers"), "{said}");
+        assert!(said.starts_with("14 transfers"), "{said}");
     }
 }
 
@@ -279,16 +288,16 @@ async fn two_processes_make_one_export() {
         cell.of_tenant(10).await;
         cell.lived_in().await;
         let other = cell.restarted().await;
-        cell.want(&phased(10, Desired::Removed), 2).await;
-        let id = environment(10);
+        let clock = Clock::manual(cell.ends_as(&kept(10), 10).await);
         // Past the leases, as when one of them was thought dead.
-        let converges = async |app: &data_plane::app::App| {
+        let converges = async |app: &App| {
+            let converger = Converger { clock: clock.clone(), ..app.converger.clone() };
             for _ in 0..20 {
-                drop(app.converger.converge(id).await);
+                drop(converger.converge(environment(10)).await);
             }
         };
         tokio::join!(converges(&cell.app), converges(&other));
-        let seen = cell.leaves(10).await;
+        let seen = cell.goes_on(10).await;
         cell.verified(10, &seen);
     }
 }
@@ -305,8 +314,7 @@ async fn who_has_the_cells_configuration_can_hand_an_export_over() {
     cell.leaves(10).await;
     assert!(matches!(links().await, Err(HandoverError::NotWhole(_))), "not all of it");
     cell.store.trouble(Trouble::None);
-    cell.works_later().await;
-    let seen = cell.seen(environment(10)).await;
+    let seen = cell.goes_on(10).await;
     let folder = tempfile::tempdir().unwrap();
     for link in links().await.unwrap() {
         let request = cell.store.egress().get(&link.url).unwrap();

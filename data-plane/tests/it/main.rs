@@ -16,4 +16,5 @@ mod money;
 mod objects;
 mod parties;
 mod payments;
+mod removal;
 mod statements;

@@ -142,7 +142,8 @@ async fn a_removed_environments_objects_are_removed_and_no_others() {
         }
         let before = cell.store.keys();
         cell.store.trouble(Trouble::Busy);
-        let seen = cell.converges(&phased(10, Desired::Removed), 2).await;
+        let later = cell.ends(10).await;
+        let seen = cell.at(later, 10).await;
         assert_eq!(seen.phase, Phase::Removing);
         assert_eq!(holds(&seen, "Exported"), Some((Status::False, "Unreachable".to_owned())));
         // What was never ready has nothing to be exported.
@@ -151,8 +152,7 @@ async fn a_removed_environments_objects_are_removed_and_no_others() {
         assert_eq!(cell.refusal_of(10).await.as_deref(), Some("unauthenticated"), "its tokens end first");
         cell.store.trouble(Trouble::None);
         assert_eq!(cell.store.keys(), before);
-        cell.works_later().await;
-        assert_eq!(cell.seen(environment(10)).await.phase, Phase::Removed);
+        assert_eq!(cell.at(later, 10).await.phase, Phase::Removed);
         let own = format!("{}/", environment(10));
         let others: Vec<String> = before.into_iter().filter(|key| !key.starts_with(&own)).collect();
         assert_eq!(cell.store.keys(), others);

@@ -121,9 +121,14 @@ def encoded(row):
     for name in ("hold_id", "reverses_id", "chain_id"):
         yield option(row[name], uuid)
     yield bytes([row["imported"]]) + number(row["debit_balance"]) + number(row["credit_balance"])
-    yield number(micros(row["effective_at"])) + number(micros(row["booked_at"])) + bytes.fromhex(row["content"])
-    yield text(row["actor"]) + option(row["client_id"], uuid) + text(row["request_id"])
-    yield option(row["idempotency_key"], text) + option(row["reference"], text)
+    yield number(micros(row["effective_at"])) + number(micros(row["booked_at"])) + words(row)
+    yield text(row["actor"]) + option(row["client_id"], uuid)
+
+
+# What the caller said in words is in the chain as a digest of its own, which outlasts the words.
+def words(row):
+    said = (option(row[name], text) for name in ("request_id", "idempotency_key", "reference"))
+    return hashlib.sha256(bytes.fromhex(row["content"]) + b"".join(said)).digest()
 
 
 by_position = {row["position"]: row for row in lines["transfers"]}

@@ -19,6 +19,7 @@
 pub mod cluster;
 mod config;
 pub mod error;
+pub mod forget;
 mod migrate;
 mod retry;
 pub mod schema;

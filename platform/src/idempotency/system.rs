@@ -1,7 +1,9 @@
 //! Across environments: keys are forgotten after [`KEPT_DAYS`](super::KEPT_DAYS).
 
 use super::store::{Column, Entity};
-use crate::db::Db;
+use crate::ctx::Scope;
+use crate::db::forget::{self, Rows};
+use crate::db::{Db, Tx};
 use chrono::{DateTime, TimeDelta, Utc};
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter};
 
@@ -16,4 +18,12 @@ pub async fn forget_old(db: &Db, shard: i32, now: DateTime<Utc>) -> Result<u64, 
     let forgotten = old.exec(&*tx).await?.rows_affected;
     tx.commit().await?;
     Ok(forgotten)
+}
+
+/// Forgets at most `limit` keys of an environment in the worker's transaction, whatever their age; how many.
+///
+/// # Errors
+/// The database's.
+pub async fn forget_in_tx(tx: &Tx, scope: Scope, limit: u64) -> Result<u64, DbErr> {
+    forget::forget_in_tx(tx, scope, &[Rows::of_scope("idempotency", "actor, route, key")], limit).await
 }

@@ -93,11 +93,11 @@ pub enum Command {
     /// Restricts one: it works, with fewer rights; for operators
     Restrict(Move),
     /// Suspends one: its environments answer nobody; for operators
-    Suspend(Move),
+    Suspend(PlannedMove),
     /// Ends a suspension or a restriction; for operators
-    Resume(Move),
-    /// Ends one; there is no way back
-    Offboard(Move),
+    Resume(PlannedMove),
+    /// Ends one: its environments are exported, removed, and kept as the law says; there is no way back
+    Offboard(PlannedMove),
     /// Lists the moves of its state
     Moves {
         /// Of which
@@ -119,6 +119,16 @@ pub struct Move {
     /// Why, in a sentence
     #[arg(long)]
     detail: Option<String>,
+}
+
+/// A move that can be tried.
+#[derive(clap::Args)]
+pub struct PlannedMove {
+    #[command(flatten)]
+    step: Move,
+    /// Checks everything, and shows what would change
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// What to do about residency.
@@ -195,9 +205,15 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Approve(step) => session.effect(control::tenant_approve(step.id, &step.why())).await,
         Command::Reject(step) => session.effect(control::tenant_reject(step.id, &step.why())).await,
         Command::Restrict(step) => session.effect(control::tenant_restrict(step.id, &step.why())).await,
-        Command::Suspend(step) => session.effect(control::tenant_suspend(step.id, &step.why())).await,
-        Command::Resume(step) => session.effect(control::tenant_resume(step.id, &step.why())).await,
-        Command::Offboard(step) => session.effect(control::tenant_offboard(step.id, &step.why())).await,
+        Command::Suspend(PlannedMove { step, dry_run }) => {
+            session.planned(control::tenant_suspend(step.id, &step.why()), dry_run).await
+        }
+        Command::Resume(PlannedMove { step, dry_run }) => {
+            session.planned(control::tenant_resume(step.id, &step.why()), dry_run).await
+        }
+        Command::Offboard(PlannedMove { step, dry_run }) => {
+            session.planned(control::tenant_offboard(step.id, &step.why()), dry_run).await
+        }
         Command::Moves { id } => {
             session.list(control::tenant_move_list(id), &["at", "from", "to", "actor", "reason"]).await
         }

@@ -206,7 +206,7 @@ impl Plane {
             move |mut request: Request| {
                 if otherwise.load(Ordering::SeqCst) {
                     // As if it were the cell that speaks other versions.
-                    request.headers_mut().insert("tambo-contract", HeaderValue::from_static("2-3"));
+                    request.headers_mut().insert("tambo-contract", HeaderValue::from_static("3-4"));
                 }
                 std::future::ready(request)
             },
@@ -420,7 +420,7 @@ impl CellHome {
         let text = format!(
             "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\npublic_url = \"https://mx-1.example.com\"\n[link]\njoin_token_file = \"{}\"\n\
              region = \"mx-1\"\n[database]\nurl = \"sqlite://{}\"\n\
-             [keys]\nroot_file = \"{}\"\n[objects]\nfolder = \"none\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
+             [keys]\nroot_file = \"{}\"\n[objects]\nfolder = \"none\"\n[http]\ntimeout_ms = 1000\n[egress]\nallow = [\"127.0.0.1:*\"]\n",
             at("join.token"),
             at("cell.db"),
             at("root.key"),

@@ -4,6 +4,7 @@
 //! step that somebody adds is killed at, too, without being listed. Ten environments are under way at each kill. Then the
 //! process is started again, everything must come to its end, and what the cell has must be what the control plane says.
 
+mod before;
 mod join;
 mod site;
 
@@ -28,6 +29,11 @@ type Steps = BTreeMap<(Who, String), u64>;
 const ENVIRONMENTS: usize = 10;
 /// How long what follows from the last answer may take to be written down everywhere.
 const SETTLES_WITHIN: Duration = Duration::from_secs(30);
+
+/// Leaves a refusal in every environment that is open.
+const REFUSALS: &str = "INSERT INTO ledger_rejection \
+     (shard_id, environment_id, id, content, reason, detail, rejected_at) \
+     SELECT shard, id, randomblob(16), x'00', 1, '', made_at FROM environment WHERE access = 'open'";
 
 /// What is done with all environments at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +95,12 @@ impl Walk {
     /// Does something with all environments; whoever is to be stopped is killed there and started again. Whether the
     /// place was reached before all was done.
     async fn round(&mut self, act: Act, stop: Option<&Stop>) -> bool {
+        if act == Act::Remove {
+            // Something that has to be taken away.
+            self.site.write(Who::Cell, REFUSALS).await;
+            let left = self.site.rows(Who::Cell, "SELECT hex(id) FROM ledger_rejection", 1).await;
+            assert_eq!(left.len(), ENVIRONMENTS);
+        }
         let acting = self.acting(act);
         if let Some((who, place)) = stop {
             self.site.restart(*who, Some(&place.to_string())).await;

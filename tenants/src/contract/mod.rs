@@ -6,15 +6,21 @@
 //! - Desired state goes down as whole [`Document`]s, never as commands: whoever missed ten changes needs the last
 //!   document only. Observed state goes up in reports that are numbered.
 //! - Published versions lie frozen in `tenants/contract/vN`, a sample per message; the tests of this crate read them,
-//!   and a copy of the published types reads what today's types write.
+//!   and copies of the published types read what today's types write. A cell built from the last commit of the version
+//!   before converges under today's control plane (`stack/tests/it/before.rs`).
+//!
+//! | version | what it means more |
+//! |---|---|
+//! | 1 | |
+//! | 2 | a removed environment of which something is kept says until when, [`EnvironmentObserved::hold_until`], and is at rest |
 //!
 //! What the messages are for, and in what order they come, is told where they are used: the control plane's `links`
 //! and the cell's `link`.
 
-mod v1;
+mod messages;
 pub mod version;
 
-pub use v1::{
+pub use messages::{
     Binding, Body, CellIntent, ClientIntent, ClientSeen, Desired, Document, Enrol, Enrolled,
     EnvironmentIntent, EnvironmentObserved, ExportSeen, Heartbeat, Issued, Method, Observed, Poll, PublicKey,
     Refusal, Refused, Renewal, Taken,
@@ -25,7 +31,7 @@ use crate::id::EnvironmentId;
 use version::Versions;
 
 /// The versions that this build speaks.
-pub const SPOKEN: Versions = Versions::new(1, 1);
+pub const SPOKEN: Versions = Versions::new(1, 2);
 /// The most documents of one [`Desired`].
 pub const MOST_DOCUMENTS: usize = 200;
 /// The most bytes of the documents of one [`Desired`]; one document alone may be larger.

@@ -1,6 +1,10 @@
-//! The messages of today against the samples in `contract/v1`, and against a reader built of the types of version 1.
+//! The messages of today against the samples in `contract/vN`, and against readers built of the types of each version.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use chrono::{DateTime, Utc};
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,14 +13,14 @@ use tenants::{
     contract::{
         Binding, Body, CellIntent, ClientIntent, ClientSeen, Desired, Document, Enrol, Enrolled,
         EnvironmentIntent, EnvironmentObserved, ExportSeen, Heartbeat, Issued, Method, Observed, Poll,
-        PublicKey, Refusal, Refused, Renewal, Taken,
+        PublicKey, Refusal, Refused, Renewal, SPOKEN, Taken,
     },
     environment::{Condition, Desired as Wanted, Mode, Phase, Status},
     id::Id,
 };
 use uuid::Uuid;
 
-use crate::contract_v1 as v1;
+use crate::{contract_v1 as v1, contract_v2 as v2};
 
 fn id<I: Id>(number: u128) -> I {
     I::from_uuid(Uuid::from_u128(0x0193_4f2e_1c3b_7abc_8def_0123_4567_8900 + number))
@@ -145,11 +149,12 @@ fn seen(number: u128, phase: Phase, full: bool) -> EnvironmentObserved {
             bytes: 1_048_577,
             signed_by: text("key-1"),
         }],
+        hold_until: (phase == Phase::Removing).then(|| at(4)),
         intent: full.then(|| Box::new(intent(Wanted::Present, vec![]))),
     }
 }
 
-fn observed(environments: Vec<EnvironmentObserved>, full: bool) -> Observed {
+fn observed(version: u16, environments: Vec<EnvironmentObserved>, full: bool) -> Observed {
     Observed {
         seq: 12,
         instance: uuid(9),
@@ -158,7 +163,7 @@ fn observed(environments: Vec<EnvironmentObserved>, full: bool) -> Observed {
         sent_at: at(3),
         heartbeat: Heartbeat {
             software: text("tambo 0.1.0"),
-            contract: 1,
+            contract: version,
             environments: 7,
             ready: 5,
             capacity: 500,
@@ -174,7 +179,7 @@ fn observed(environments: Vec<EnvironmentObserved>, full: bool) -> Observed {
     }
 }
 
-/// What reads and writes a message again: today's types, and those of version 1.
+/// What reads a message and writes it again.
 type Again = fn(&Value) -> Result<Value, serde_json::Error>;
 
 fn again<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, serde_json::Error> {
@@ -182,23 +187,30 @@ fn again<T: DeserializeOwned + Serialize>(value: &Value) -> Result<Value, serde_
 }
 
 struct Sample {
-    /// The file in `contract/v1`.
+    /// The file in `contract/vN`.
     name: &'static str,
+    /// As it was published.
+    published: Value,
     /// What today's types write.
     written: Value,
     today: Again,
-    first: Again,
+    /// The types of the version.
+    then: Again,
 }
 
-/// Every message, and every variant of every enum in it.
-fn samples() -> Vec<Sample> {
+/// The versions that were published.
+const PUBLISHED: [u16; 2] = [1, 2];
+
+/// Every message, and every variant of every enum in it, from a plane that speaks up to a version.
+fn samples(version: u16) -> Vec<Sample> {
     macro_rules! sample {
         ($name:literal, $type:ident, $value:expr) => {
             Sample {
                 name: $name,
+                published: published(version, $name),
                 written: serde_json::to_value::<$type>($value).unwrap(),
                 today: again::<$type>,
-                first: again::<v1::$type>,
+                then: if version == 1 { again::<v1::$type> } else { again::<v2::$type> },
             }
         };
     }
@@ -218,7 +230,7 @@ fn samples() -> Vec<Sample> {
                 shards: 4,
                 instance: uuid(9),
                 software: text("tambo 0.1.0"),
-                contract: [1, 1],
+                contract: [1, version],
                 sent_at: at(0),
                 url: text("https://mx-1.example:8443"),
             }
@@ -228,7 +240,7 @@ fn samples() -> Vec<Sample> {
             Enrolled,
             Enrolled {
                 cell: id(5),
-                contract: 1,
+                contract: version,
                 certificate_pem: issued.0.clone(),
                 chain_pem: issued.1.clone(),
                 root_pem: text("-----BEGIN CERTIFICATE-----\nroot\n"),
@@ -261,8 +273,8 @@ fn samples() -> Vec<Sample> {
         sample!("Poll", Poll, Poll { after: 100, lineage: uuid(6), wait_ms: 50_000 }),
         sample!("Desired", Desired, desired(documents())),
         sample!("Desired.resync", Desired, desired(vec![])),
-        sample!("Observed", Observed, observed(phases.collect(), false)),
-        sample!("Observed.full", Observed, observed(vec![seen(1, Phase::Ready, true)], true)),
+        sample!("Observed", Observed, observed(version, phases.collect(), false)),
+        sample!("Observed.full", Observed, observed(version, vec![seen(1, Phase::Ready, true)], true)),
         sample!(
             "Taken",
             Taken,
@@ -291,50 +303,61 @@ fn samples() -> Vec<Sample> {
                 code: text("contract_unsupported"),
                 detail: text("No common version."),
                 retryable: true,
-                supported: Some([1, 1]),
+                supported: Some([1, version]),
             }
         ),
     ]
 }
 
-fn folder() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("contract/v1")
+fn folder(version: u16) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("contract/v{version}"))
 }
 
-fn published(name: &str) -> Value {
-    let file = folder().join(format!("{name}.json"));
+fn published(version: u16, name: &str) -> Value {
+    let file = folder(version).join(format!("{name}.json"));
     serde_json::from_str(&fs::read_to_string(&file).unwrap_or_default()).unwrap_or_default()
 }
 
 #[test]
+fn every_version_that_is_spoken_is_published_and_frozen() {
+    assert_eq!((SPOKEN.lowest()..=SPOKEN.highest()).collect::<Vec<_>>(), PUBLISHED);
+    for version in PUBLISHED {
+        let files: BTreeSet<String> = fs::read_dir(folder(version))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let expected = samples(version).iter().map(|sample| format!("{}.json", sample.name)).collect();
+        assert_eq!(files, expected, "a sample without a message, or a message without a sample");
+    }
+}
+
+#[test]
 fn every_message_is_written_as_it_was_published() {
-    for Sample { name, written, .. } in samples() {
+    for Sample { name, written, published, .. } in samples(SPOKEN.highest()) {
         assert!(
-            published(name) == written,
-            "contract/v1/{name}.json is not what is written today:\n{}",
+            published == written,
+            "contract/v{}/{name}.json is not what is written today:\n{}",
+            SPOKEN.highest(),
             serde_json::to_string_pretty(&written).unwrap()
         );
     }
-    let files: BTreeSet<String> = fs::read_dir(folder())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    let expected = samples().iter().map(|sample| format!("{}.json", sample.name)).collect();
-    assert_eq!(files, expected, "a sample without a message, or a message without a sample");
 }
 
 #[test]
 fn today_reads_what_was_published() {
-    for Sample { name, today, .. } in samples() {
-        let sample = published(name);
-        assert_eq!(today(&sample).unwrap(), sample, "{name}");
+    for version in PUBLISHED {
+        for Sample { name, today, published, .. } in samples(version) {
+            assert_eq!(today(&published).unwrap(), published, "{version} {name}");
+        }
     }
 }
 
 #[test]
-fn a_reader_of_version_1_reads_what_today_writes() {
-    for Sample { name, written, first, .. } in samples() {
-        assert_eq!(first(&written).unwrap(), written, "{name}");
+fn a_reader_of_each_version_reads_what_today_writes() {
+    for version in PUBLISHED {
+        for Sample { name, written, then, published, .. } in samples(version) {
+            assert_eq!(then(&written).unwrap(), published, "{version} {name}");
+        }
     }
 }
 
@@ -359,8 +382,7 @@ fn members(value: &Value, at: &str, found: &mut Vec<(String, String)>) {
 #[test]
 fn renaming_a_field_is_noticed() {
     let mut renamed = 0;
-    for Sample { name, today, .. } in samples() {
-        let sample = published(name);
+    for Sample { name, today, published: sample, .. } in PUBLISHED.into_iter().flat_map(samples) {
         let mut all = Vec::new();
         members(&sample, "", &mut all);
         for (object, field) in all {
@@ -373,14 +395,13 @@ fn renaming_a_field_is_noticed() {
             renamed += 1;
         }
     }
-    assert!(renamed > 200, "{renamed}");
+    assert!(renamed > 400, "{renamed}");
 }
 
 #[test]
 fn what_a_newer_build_adds_is_skipped_or_unknown() {
     // A field more, everywhere.
-    for Sample { name, today, first, .. } in samples() {
-        let sample = published(name);
+    for Sample { name, today, then, published: sample, .. } in PUBLISHED.into_iter().flat_map(samples) {
         let mut all = Vec::new();
         members(&sample, "", &mut all);
         let objects: BTreeSet<String> = all.into_iter().map(|(object, _)| object).collect();
@@ -389,7 +410,7 @@ fn what_a_newer_build_adds_is_skipped_or_unknown() {
             let fields = more.pointer_mut(&object).unwrap().as_object_mut().unwrap();
             fields.insert(text("added_later"), json!([1]));
         }
-        for reader in [today, first] {
+        for reader in [today, then] {
             assert_eq!(reader(&more).unwrap(), sample, "{name}");
         }
     }
@@ -419,7 +440,7 @@ fn the_canonical_text_of_a_document_leaves_out_the_revision() {
 
 #[test]
 fn a_join_token_is_in_no_debug_text() {
-    let Sample { written, .. } = samples().remove(0);
+    let Sample { written, .. } = samples(2).remove(0);
     let enrol: Enrol = serde_json::from_value(written).unwrap();
     assert!(!format!("{enrol:?}").contains("tambo-join"));
 }

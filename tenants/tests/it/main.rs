@@ -4,3 +4,4 @@
 
 mod contract;
 mod contract_v1;
+mod contract_v2;

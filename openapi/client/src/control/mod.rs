@@ -65,13 +65,13 @@ operations! {
     tenant_restrict(id: TenantId, why: &TenantStep) -> Tenant, Plain
         = POST "/v1/tenants/{id}/restrictions" .json(why);
     /// Suspends a tenant; for operators.
-    tenant_suspend(id: TenantId, why: &TenantStep) -> Tenant, Plain
+    tenant_suspend(id: TenantId, why: &TenantStep) -> Tenant, Planned
         = POST "/v1/tenants/{id}/suspensions" .json(why);
     /// Ends a suspension or a restriction; for operators.
-    tenant_resume(id: TenantId, why: &TenantStep) -> Tenant, Plain
+    tenant_resume(id: TenantId, why: &TenantStep) -> Tenant, Planned
         = POST "/v1/tenants/{id}/resumptions" .json(why);
     /// Ends a tenant. There is no way back.
-    tenant_offboard(id: TenantId, why: &TenantStep) -> Tenant, Plain
+    tenant_offboard(id: TenantId, why: &TenantStep) -> Tenant, Planned
         = POST "/v1/tenants/{id}/offboardings" .json(why);
     /// Lists the moves of a tenant's state.
     tenant_move_list(id: TenantId) -> Page<TenantMove>, Plain = GET "/v1/tenants/{id}/moves";

@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     pin::pin,
-    process::{Child, ChildStdin, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::Arc,
     thread,
     time::Duration,
@@ -58,6 +58,8 @@ pub struct Site {
     /// Where the cell is.
     pub cell_home: PathBuf,
     pub caller: Caller,
+    /// The program of the cell, if it is not this build's.
+    pub cell_program: Option<PathBuf>,
     plane: Option<Process>,
     cell: Option<Process>,
 }
@@ -68,7 +70,7 @@ impl Site {
         let folder = used_folder();
         let caller = Caller::new(folder.path());
         let cell_home = home(folder.path(), "mx-1");
-        Self { folder, cell_home, caller, plane: None, cell: None }
+        Self { folder, cell_home, caller, cell_program: None, plane: None, cell: None }
     }
 
     /// Starts it; `at` says where it stops, or to list its steps.
@@ -77,7 +79,8 @@ impl Site {
             Who::ControlPlane => (["control-plane", "control-plane.toml"], plane_home(self.folder.path())),
             Who::Cell => (["cell", "cell.toml"], self.cell_home.clone()),
         };
-        let process = Process::start(command, &folder, at);
+        let program = self.cell_program.as_deref().filter(|_| who == Who::Cell);
+        let process = Process::start(program, command, &folder, at);
         *self.process(who) = Some(process);
     }
 
@@ -144,7 +147,7 @@ impl Site {
         self.start(who, at);
     }
 
-    /// Writes into the database of a process that does not run; nothing if there is no such table yet.
+    /// Writes into the database of a process; nothing if there is no such table yet.
     pub async fn write(&self, who: Who, sql: &str) {
         let file = self.database(who);
         if file.exists() {
@@ -177,7 +180,7 @@ impl Site {
         cell.insert("public_url".into(), format!("http://{listen}").into());
         let declared = json!({
             "name": name, "jurisdiction": config["cell"]["jurisdiction"].as_str(), "region": region,
-            "mode": "sandbox", "capacity": 1,
+            "mode": "sandbox", "capacity": 100,
         });
         let cell = self.caller.post("/v1/cells", declared).await;
         let id = cell["id"].as_str().unwrap().to_owned();
@@ -218,11 +221,15 @@ impl Drop for Site {
 }
 
 impl Process {
-    fn start([command, config]: [&str; 2], folder: &Path, at: Option<&str>) -> Self {
+    fn start(program: Option<&Path>, [command, config]: [&str; 2], folder: &Path, at: Option<&str>) -> Self {
         let log = File::options().create(true).append(true).open(folder.join("log")).unwrap();
-        let mut program = tambo();
+        let mut program = program.map_or_else(tambo, Command::new);
         program.args([command, "serve", "--until-stdin-ends", config]).current_dir(folder);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(log);
+        if command == "cell" {
+            // A removal waits for requests that were let in.
+            program.env("TAMBO_HTTP__TIMEOUT_MS", "1000");
+        }
         if let Some(at) = at {
             program.env(VARIABLE, at);
         }

@@ -1,4 +1,4 @@
-//! Version 1 of the messages.
+//! The messages, of all versions that are spoken.
 
 use crate::environment::{Condition, Desired as Wanted, Mode, Phase};
 use crate::id::{CellId, ClientId, EnvironmentId, ExportId, OperationId, OrganizationId, TenantId};
@@ -371,6 +371,9 @@ pub struct EnvironmentObserved {
     pub schema: String,
     /// What was exported.
     pub exports: Vec<ExportSeen>,
+    /// Until when what is left of it is kept, where the law or the control plane says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_until: Option<DateTime<Utc>>,
     /// What the cell was told last; in a full report only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<Box<EnvironmentIntent>>,

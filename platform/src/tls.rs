@@ -58,6 +58,9 @@ const MOST_OF_A_CELL: usize = 8;
 const MOST_OF_STRANGERS: usize = 64;
 /// How long an idle connection may take to end after it was told to.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// How long a connection of the link may take to end that lost its seat: longer than a poll waits, and of a stranger, who
+/// may be nobody, much less.
+const LEAVES_WITHIN: (Duration, Duration) = (Duration::from_secs(120), Duration::from_secs(10));
 
 /// Why a listener cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -215,11 +218,24 @@ async fn connection(server: TlsServer, stream: TcpStream, router: Router, stop: 
     let peer = Peer(tls.peer_certificates().and_then(|chain| chain.first()).cloned());
     let is_h2 = tls.alpn_protocol() == Some(H2);
     let stop = stop.child_token();
-    let _seat = server.seats.map(|seats| {
+    let seat = server.seats.map(|seats| {
         let cell = peer.0.as_ref().and_then(|der| pki::peer(der).ok()).map(|peer| peer.cell);
-        let most = if cell.is_some() { MOST_OF_A_CELL } else { MOST_OF_STRANGERS };
-        seats.take(cell, most, stop.clone())
+        let (most, leaves) = match cell {
+            Some(_) => (MOST_OF_A_CELL, LEAVES_WITHIN.0),
+            None => (MOST_OF_STRANGERS, LEAVES_WITHIN.1),
+        };
+        (seats.take(cell, most, stop.clone()), leaves)
     });
+    // Who is told to come to his end and does not is cut off.
+    let overdue = async {
+        match &seat {
+            Some((_, leaves)) => {
+                stop.cancelled().await;
+                tokio::time::sleep(*leaves).await;
+            }
+            None => std::future::pending().await,
+        }
+    };
     let service = TowerToHyperService::new(router.layer(Extension(peer)));
     let stream = TokioIo::new(stream);
     if is_h2 {
@@ -234,15 +250,22 @@ async fn connection(server: TlsServer, stream: TcpStream, router: Router, stop: 
             () = &mut served => {}
             () = busy.idle(server.idle) => {
                 stop.cancel();
-                // Nothing is in flight: who does not say good-bye is left.
-                let _said = tokio::time::timeout(FAREWELL, served).await;
+                // Who sends nothing more and does not say good-bye is left.
+                tokio::select! {
+                    () = &mut served => {}
+                    () = busy.idle(FAREWELL) => {}
+                }
             }
+            () = overdue => {}
         }
     } else {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_LIMIT);
         let served = http.serve_connection(stream, service);
-        drain::connected(served, stop, http1::Connection::graceful_shutdown).await;
+        tokio::select! {
+            () = drain::connected(served, stop.clone(), http1::Connection::graceful_shutdown) => {}
+            () = overdue => {}
+        }
     }
 }
 

@@ -175,6 +175,7 @@ fn unauthenticated(error: TokenError) -> Problem {
     let (code, challenge) = match error {
         TokenError::Absent => (&codes::UNAUTHENTICATED, ABSENT),
         TokenError::Proof(ProofError::Absent) => (&codes::BINDING_REQUIRED, PROOF),
+        TokenError::Proof(ProofError::Crowded) => return Problem::new(&codes::OVERLOADED).cause(error),
         TokenError::Proof(_) => (&codes::UNAUTHENTICATED, PROOF),
         TokenError::Unbound => (&codes::BINDING_REQUIRED, UNBOUND),
         TokenError::Certificate => (&codes::BINDING_REQUIRED, INVALID),
@@ -226,9 +227,13 @@ impl Places {
         self.0.read().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 
-    /// These, and no others.
-    pub fn replace(&self, places: HashMap<EnvironmentId, Place>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = places;
+    /// It is there from now on, or nowhere.
+    pub fn put(&self, id: EnvironmentId, place: Option<Place>) {
+        let mut places = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        match place {
+            Some(place) => places.insert(id, place),
+            None => places.remove(&id),
+        };
     }
 }
 

@@ -34,7 +34,7 @@ use tenants::{
 };
 
 pub use self::{
-    model::{Client, Credentials, Fault, IssuerKind, New, Proof, differ, named},
+    model::{Client, Credentials, Fault, IssuerKind, New, Proof, Told, named, told},
     store::{Filter, MIGRATION},
 };
 use crate::{
@@ -42,7 +42,7 @@ use crate::{
     environments::{self, Environment},
     names, organizations,
 };
-use model::{CLIENTS, TOMBSTONES};
+use model::{CLIENTS, CLIENTS_EVER, TOMBSTONES};
 use store::Clients;
 
 /// The work that registers an organization's own clients; its key is the organization.
@@ -166,6 +166,7 @@ pub async fn create(
         version: 1,
         created_at: now,
         updated_at: now,
+        granted_at: now,
     };
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
@@ -177,7 +178,7 @@ pub async fn create(
         let issuer = IssuerKind::of(environment.as_ref(), home);
         new.check(issuer)?;
         let clients = Clients::new(&tx, ctx.scope);
-        if clients.living(of).await?.len() >= CLIENTS {
+        if clients.living(of).await?.len() >= CLIENTS || clients.count(of).await? >= CLIENTS_EVER {
             return Err(Error::Full);
         }
         usable(&client, issuer)?;
@@ -334,6 +335,9 @@ fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) 
             let whole = New { name, method, credentials, scopes, binding: before.binding };
             whole.check(IssuerKind::of(of, *home))?;
             (after.name, after.scopes) = (whole.name, whole.scopes);
+            if !given.is_empty() || !taken.is_empty() {
+                after = after.granted(ctx.now());
+            }
             Ok((if taken.is_empty() { after } else { after.without_tokens(now) }, None))
         }
         Change::Rotate { credentials, revoke_tokens, held, home } => {
@@ -353,6 +357,7 @@ fn after(before: &Client, change: &Change, of: Option<&Environment>, ctx: &Ctx) 
             let Credentials { keys, thumbprints } = credentials.clone();
             after.proof = Proof { method: before.proof.method, keys, thumbprints, secret_sha256: hash };
             usable(&after, issuer)?;
+            let after = after.granted(ctx.now());
             Ok((if *revoke_tokens { after.without_tokens(now) } else { after }, secret))
         }
     }
@@ -385,6 +390,10 @@ pub async fn recover_in_tx(
             clients.insert(&Client::recovered(intent, organization, environment, ctx.now())).await?;
             continue;
         };
+        if ours.environment != Some(environment) {
+            tracing::error!(client = %intent.id, %environment, "a cell was told of a client that is none of this environment");
+            continue;
+        }
         let after = ours.clone().reconciled(intent, ctx.now());
         // Who changed it meanwhile makes the next run begin anew.
         if after != ours && !clients.update(&ours, &after).await? {

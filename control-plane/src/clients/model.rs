@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use platform::oauth::keys::thumbprint;
 use tenants::{
     contract::{Binding, ClientIntent, Method, PublicKey},
@@ -19,6 +19,11 @@ pub const CLIENTS: usize = 100;
 /// How many of the clients that were revoked last an environment's cell is told of. It forgets none of them; they are told
 /// so that what it reports reminds a control plane which was restored from an older backup.
 pub const TOMBSTONES: u64 = 50;
+/// How many clients an environment, or an organization itself, has at most with those that were revoked: its issuer forgets
+/// none of them.
+pub const CLIENTS_EVER: u64 = 2_000;
+/// How far a cell's word of when something was granted may be ahead of this plane's clock.
+const AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// A client: who may ask for tokens, of which issuer, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub struct Client {
     pub created_at: DateTime<Utc>,
     /// When it was changed last.
     pub updated_at: DateTime<Utc>,
+    /// When its credentials or its scopes were changed last; never goes back.
+    pub granted_at: DateTime<Utc>,
 }
 
 /// How a client proves who it is.
@@ -92,7 +99,7 @@ impl Client {
     pub fn intent(&self) -> ClientIntent {
         let Self { id, name, scopes, binding, epoch, revoked, .. } = self.clone();
         let Proof { method, keys, thumbprints, secret_sha256 } = self.proof.clone();
-        let changed_at = Some(self.updated_at);
+        let changed_at = Some(self.granted_at);
         ClientIntent {
             id,
             name,
@@ -131,6 +138,7 @@ impl Client {
             version: 1,
             created_at: now,
             updated_at: now,
+            granted_at: intent.changed_at.unwrap_or(now),
         }
     }
 
@@ -139,9 +147,10 @@ impl Client {
     #[must_use]
     pub fn reconciled(self, told: &ClientIntent, now: DateTime<Utc>) -> Self {
         let mut after = self.clone();
-        if told.changed_at.is_some_and(|at| at > self.updated_at) && is_readable(told) {
+        if let Some(granted_at) = later(told, self.granted_at, now) {
             let ClientIntent { name, method, keys, thumbprints, secret_sha256, scopes, .. } = told.clone();
-            after = Self { name, scopes, proof: Proof { method, keys, thumbprints, secret_sha256 }, ..after };
+            let proof = Proof { method, keys, thumbprints, secret_sha256 };
+            after = Self { name, scopes, proof, granted_at, ..after };
         }
         after.epoch = after.epoch.max(told.epoch);
         after.revoked |= told.revoked;
@@ -152,6 +161,14 @@ impl Client {
     #[must_use]
     pub fn changed(self, now: DateTime<Utc>) -> Self {
         Self { version: self.version.saturating_add(1), updated_at: now, ..self }
+    }
+
+    /// The same client with other credentials or scopes since `now`.
+    #[must_use]
+    pub fn granted(self, now: DateTime<Utc>) -> Self {
+        // Also if the clock was put back: its cell takes what was granted later.
+        let least = self.granted_at.checked_add_signed(TimeDelta::microseconds(1)).unwrap_or(now);
+        Self { granted_at: now.max(least), ..self }
     }
 
     /// The same client, none of whose tokens of before `now` are accepted.
@@ -185,17 +202,44 @@ fn is_readable(told: &ClientIntent) -> bool {
     told.method != Method::Unknown && told.binding != Binding::Unknown
 }
 
-/// Whether a cell was told to let in others than these, or otherwise; what is for people does not count.
+/// When a cell was told of credentials or scopes of a client that are later than those of `ours`. Nobody was told of them in
+/// the future.
+fn later(told: &ClientIntent, ours: DateTime<Utc>, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    told.changed_at.filter(|at| *at > ours && at.signed_duration_since(now) <= AHEAD && is_readable(told))
+}
+
+/// What a cell was told of an environment's clients, against what is known here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// The same; what is for people does not count.
+    Same,
+    /// Others, or otherwise.
+    Otherwise,
+    /// Credentials or scopes of one of them that are later than those known here.
+    Later,
+}
+
+/// Compares them.
 #[must_use]
-pub fn differ(told: &[ClientIntent], ours: &[ClientIntent]) -> bool {
+pub fn told(told: &[ClientIntent], ours: &[ClientIntent], now: DateTime<Utc>) -> Told {
     let plain =
         |client: &ClientIntent| ClientIntent { name: String::new(), changed_at: None, ..client.clone() };
     let known: BTreeMap<ClientId, &ClientIntent> = ours.iter().map(|client| (client.id, client)).collect();
-    told.len() != known.len()
-        || told.iter().any(|client| match known.get(&client.id) {
-            Some(own) => is_readable(client) && plain(client) != plain(own),
-            None => true,
-        })
+    let is_later = |client: &ClientIntent| {
+        let own = known.get(&client.id).and_then(|own| own.changed_at);
+        own.is_some_and(|own| later(client, own, now).is_some())
+    };
+    let is_other = |client: &ClientIntent| match known.get(&client.id) {
+        Some(own) => is_readable(client) && plain(client) != plain(own),
+        None => true,
+    };
+    if told.iter().any(is_later) {
+        Told::Later
+    } else if told.len() != known.len() || told.iter().any(is_other) {
+        Told::Otherwise
+    } else {
+        Told::Same
+    }
 }
 
 /// What is wrong with a client; each names the field.
@@ -312,10 +356,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_epoch_never_goes_back() {
-        let now = DateTime::UNIX_EPOCH;
-        let client = Client {
+    fn client(now: DateTime<Utc>) -> Client {
+        Client {
             id: ClientId::from_uuid(uuid::Uuid::from_u128(1)),
             organization: OrganizationId::from_uuid(uuid::Uuid::from_u128(2)),
             environment: None,
@@ -333,7 +375,39 @@ mod tests {
             version: 1,
             created_at: now,
             updated_at: now,
-        };
+            granted_at: now,
+        }
+    }
+
+    #[test]
+    fn what_was_granted_later_counts_and_not_what_is_of_the_future() {
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let minutes = |minutes: i64| now + TimeDelta::minutes(minutes);
+        let client = client(now);
+        assert!(client.clone().granted(minutes(-1)).granted_at > now, "a clock that was put back");
+        for (granted_at, expected) in [
+            (minutes(-1), Told::Otherwise),
+            (now, Told::Otherwise),
+            (minutes(1), Told::Later),
+            (minutes(6), Told::Otherwise),
+        ] {
+            let told_of = Client { scopes: vec!["a".into()], granted_at, ..client.clone() }.intent();
+            assert_eq!(
+                told(std::slice::from_ref(&told_of), &[client.intent()], now),
+                expected,
+                "{granted_at}"
+            );
+            let after = client.clone().reconciled(&told_of, now);
+            assert_eq!(after != client, expected == Told::Later, "{granted_at}");
+        }
+        let renamed = Client { name: "other".into(), updated_at: minutes(1), ..client.clone() };
+        assert_eq!(told(&[renamed.intent()], &[client.intent()], now), Told::Same);
+    }
+
+    #[test]
+    fn an_epoch_never_goes_back() {
+        let now = DateTime::UNIX_EPOCH;
+        let client = client(now);
         assert_eq!(client.clone().without_tokens(now).epoch, 9);
         let later = DateTime::from_timestamp(9, 5).unwrap();
         assert_eq!(client.without_tokens(later).epoch, 10);

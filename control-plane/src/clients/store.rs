@@ -8,7 +8,8 @@ use platform::{
     },
 };
 use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::Expr,
 };
 use sea_orm_migration::schema::{
     big_integer, boolean, json_binary, string, timestamp_with_time_zone, uuid, uuid_null,
@@ -39,6 +40,7 @@ pub const MIGRATION: Migration = Migration::new("m0160_clients", || {
             .column(big_integer("version"))
             .column(timestamp_with_time_zone("created_at"))
             .column(timestamp_with_time_zone("updated_at"))
+            .column(timestamp_with_time_zone("granted_at"))
             .key(&["id"])
             .foreign(&["environment_id"], "environment", &["id"])
             .index(&["environment_id"])
@@ -47,7 +49,7 @@ pub const MIGRATION: Migration = Migration::new("m0160_clients", || {
             .grant_columns(
                 Role::App,
                 Privilege::Update,
-                &["name", "proof", "scopes", "epoch", "revoked", "version", "updated_at"],
+                &["name", "proof", "scopes", "epoch", "revoked", "version", "updated_at", "granted_at"],
             )
             .grant(Role::Worker, &[Privilege::Select]),
     ]
@@ -75,6 +77,7 @@ mod client {
         pub version: i64,
         pub created_at: DateTimeUtc,
         pub updated_at: DateTimeUtc,
+        pub granted_at: DateTimeUtc,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -114,6 +117,7 @@ fn read(row: client::Model) -> Result<Client, DbErr> {
         version: row.version,
         created_at: row.created_at,
         updated_at: row.updated_at,
+        granted_at: row.granted_at,
     })
 }
 
@@ -184,6 +188,15 @@ impl<'a> Clients<'a> {
         query.order_by_asc(Column::Id).all(&**self.tx).await?.into_iter().map(read).collect()
     }
 
+    /// How many an environment, or the organization itself, has had.
+    pub async fn count(&self, environment: Option<EnvironmentId>) -> Result<u64, DbErr> {
+        let of = match environment {
+            Some(id) => Column::EnvironmentId.eq(id.uuid()),
+            None => Column::EnvironmentId.is_null(),
+        };
+        self.select().filter(of).count(&**self.tx).await
+    }
+
     pub async fn insert(&self, client: &Client) -> Result<(), DbErr> {
         let row = client::ActiveModel {
             shard_id: Set(self.scope.shard),
@@ -199,6 +212,7 @@ impl<'a> Clients<'a> {
             version: Set(client.version),
             created_at: Set(client.created_at),
             updated_at: Set(client.updated_at),
+            granted_at: Set(client.granted_at),
         };
         Entity::insert(row).exec_without_returning(&**self.tx).await.map(drop)
     }
@@ -213,6 +227,7 @@ impl<'a> Clients<'a> {
             .col_expr(Column::Revoked, Expr::val(after.revoked))
             .col_expr(Column::Version, Expr::val(after.version))
             .col_expr(Column::UpdatedAt, Expr::val(after.updated_at))
+            .col_expr(Column::GrantedAt, Expr::val(after.granted_at))
             .filter(Column::ShardId.eq(self.scope.shard))
             .filter(Column::ScopeId.eq(self.scope.id))
             .filter(Column::Id.eq(before.id.uuid()))

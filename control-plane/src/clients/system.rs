@@ -19,15 +19,24 @@ use super::{
 /// Makes the living clients of an organization itself those that the issuer knows. They are read while nobody else may
 /// register: else who has read before a revocation could write after it.
 pub async fn register(db: &Db, issuer: &Issuer, scope: Scope) -> Result<(), RegistrationError> {
-    db::retry(|| async {
-        let tx = db.begin_system().await?;
-        issuer.store().hold_in_tx(&tx).await?;
-        let clients = Clients::new(&tx, scope).living(None).await?;
-        let wanted: Vec<ClientIntent> = clients.iter().map(Client::intent).collect();
-        issuer.store().ensure_clients_in_tx(&tx, (scope, issuer.mode()), &wanted, issuer.now()).await?;
-        tx.commit().await.map_err(Into::into)
-    })
-    .await
+    // What is withdrawn does not wait for what cannot be registered.
+    for withdrawn in [false, true] {
+        db::retry(|| async {
+            let tx = db.begin_system().await?;
+            let (store, of) = (issuer.store(), (scope, issuer.mode()));
+            store.hold_in_tx(&tx).await?;
+            let clients = Clients::new(&tx, scope).living(None).await?;
+            let wanted: Vec<ClientIntent> = clients.iter().map(Client::intent).collect();
+            if withdrawn {
+                store.ensure_clients_in_tx(&tx, of, &wanted, issuer.now()).await?;
+            } else {
+                store.withdraw_in_tx(&tx, of, &wanted, issuer.now()).await?;
+            }
+            tx.commit().await.map_err(RegistrationError::from)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 /// Whose client this is.

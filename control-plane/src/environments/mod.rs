@@ -260,8 +260,9 @@ pub async fn raise_in_tx(tx: &Tx, ctx: &Ctx, id: EnvironmentId) -> Result<(), Db
     converge_in_tx(tx, ctx, id).await
 }
 
-/// Begins, in the caller's transaction, an operation for an environment that its tenant's state asks for; nothing while
-/// another one runs, whose end looks at the tenant again. `seen` says on whose behalf.
+/// Begins, in the caller's transaction, an operation for an environment that its tenant's state asks for. `seen` says on
+/// whose behalf. A suspension waits for nothing, and ends the operation that runs; anything else is left to the end of that
+/// one, which looks at the tenant again.
 ///
 /// # Errors
 /// [`Error::Changed`]; the operation's, and the database's.
@@ -273,8 +274,15 @@ pub async fn follow_in_tx(
     seen: Condition,
 ) -> Result<(), Error> {
     let subject = before.id.to_string();
-    if !ask.suits(before.state) || operations::open_in_tx(tx, ctx, &subject).await?.is_some() {
+    if !ask.suits(before.state) {
         return Ok(());
+    }
+    if let Some(running) = operations::open_in_tx(tx, ctx, &subject).await? {
+        if *ask != Ask::Suspend {
+            return Ok(());
+        }
+        let reason = operations::Reason { code: "tenant_suspended".to_owned(), detail: None };
+        operations::end_in_tx(tx, ctx, running.id, operations::State::Cancelled, Some(&reason)).await?;
     }
     let mut after = before.with(ask, ctx.now());
     observe(&mut after.conditions, seen);

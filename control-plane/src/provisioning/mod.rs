@@ -30,7 +30,7 @@ use tenants::{
 
 use crate::{
     cells::{NoPlace, Want},
-    clients,
+    clients::{self, Told},
     environments::{self, Ask, Environment},
     links::{self, Waiters},
     operations::{self, Kind, Operation, StepState},
@@ -117,17 +117,26 @@ impl Run<'_> {
             None => None,
         };
         let now = self.ctx.now();
-        let others = match observed.as_ref().and_then(|seen| seen.intent.as_deref()) {
-            Some(told) => match self.others(&environment, &told.clients).await? {
-                Some(others) => others,
-                None => return Ok(None),
-            },
-            None => false,
+        let told = match observed.as_ref().and_then(|seen| seen.intent.as_deref()) {
+            // One that is to be removed has clients for nobody.
+            Some(told) if environment.desired != Desired::Removed => {
+                match self.told(&environment, &told.clients).await? {
+                    Some(told) => told,
+                    None => return Ok(None),
+                }
+            }
+            _ => Told::Same,
         };
-        match model::next(&environment, observed.as_ref(), others) {
+        match model::next(&environment, observed.as_ref(), told) {
             Next::Nothing => {
                 let mut after = environment.clone();
                 model::note_report(&mut after, observed.is_some(), now);
+                if model::is_kept(&environment) {
+                    // That its hold is over is to be seen before anything goes.
+                    for condition in observed.into_iter().flat_map(|seen| seen.conditions) {
+                        observe(&mut after.conditions, condition);
+                    }
+                }
                 if after != environment {
                     self.write(&environment, after, None, "report", StepState::Done, None).await?;
                 }
@@ -212,13 +221,13 @@ impl Run<'_> {
         }
     }
 
-    /// Whether a cell was told of others than the clients of this environment; nothing, if it was changed meanwhile.
-    async fn others(&self, environment: &Environment, told: &[ClientIntent]) -> Result<Option<bool>, Error> {
+    /// What a cell was told of this environment's clients; nothing, if it was changed meanwhile.
+    async fn told(&self, environment: &Environment, told: &[ClientIntent]) -> Result<Option<Told>, Error> {
         let tx = self.db.begin_read(self.ctx.scope).await?;
         let now = environments::get_in_tx(&tx, self.ctx, environment.id).await?;
         let clients = clients::intents_in_tx(&tx, self.ctx, environment.id).await?;
         tx.commit().await?;
-        Ok((now.as_ref() == Some(environment)).then(|| clients::differ(told, &clients)))
+        Ok((now.as_ref() == Some(environment)).then(|| clients::told(told, &clients, self.ctx.now())))
     }
 
     /// Wants what is wanted anew, in a generation that the cell does not know yet.
@@ -418,7 +427,16 @@ pub async fn converge_tenant(db: &Db, ctx: &Ctx, id: TenantId) -> Result<(), Err
         let Some(tenant) = slice::get_in_tx(&tx, ctx, id).await? else { return Ok(()) };
         let all = environments::of_tenant_in_tx(&tx, ctx, id).await?;
         let ready = all.iter().any(|one| one.state == EnvironmentState::Ready);
+        let stays = |one: &&Environment| one.desired != Desired::Removed;
+        let any_stays = all.iter().any(|one| stays(&one));
         let (to, reason) = match tenant.state {
+            // Also of one that is gone: a cell may have one that this database did not know of.
+            State::Offboarding | State::Archived | State::Erased if any_stays => {
+                for one in all.iter().filter(stays) {
+                    environments::remove_in_tx(&tx, ctx, one).await?;
+                }
+                return Ok(tx.commit().await?);
+            }
             State::Approved if !all.is_empty() => (State::Provisioning, "environment_declared"),
             State::Provisioning if ready => (State::Active, "environment_ready"),
             State::Offboarding if all.is_empty() => (State::Archived, "environments_removed"),
@@ -435,12 +453,6 @@ pub async fn converge_tenant(db: &Db, ctx: &Ctx, id: TenantId) -> Result<(), Err
                 let seen = || model::condition(TENANT_SUSPENDED, Status::False, "Resumed", None, ctx.now());
                 for one in all.iter().filter(|one| model::follows_tenant(one)) {
                     environments::follow_in_tx(&tx, ctx, one, &Ask::Resume, seen()).await?;
-                }
-                return Ok(tx.commit().await?);
-            }
-            State::Offboarding => {
-                for one in all.iter().filter(|one| one.desired != Desired::Removed) {
-                    environments::remove_in_tx(&tx, ctx, one).await?;
                 }
                 return Ok(tx.commit().await?);
             }

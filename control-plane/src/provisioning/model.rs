@@ -6,7 +6,7 @@ use tenants::{
     environment::{Condition, Desired, EnvironmentState, Phase, Status, observe},
 };
 
-use crate::{cells::Cell, environments::Environment};
+use crate::{cells::Cell, clients::Told, environments::Environment};
 
 /// Whether the cell of an environment has it.
 const REPORTED: &str = "Reported";
@@ -37,18 +37,17 @@ pub enum Next {
     Nothing,
 }
 
-/// What an environment needs next, given what its cell has reported of it, and whether that says that the cell was told of
-/// other clients than this generation's.
+/// What an environment needs next, given what its cell has reported of it, and what that says the cell was told of clients.
 #[must_use]
-pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, others: bool) -> Next {
+pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, told: Told) -> Next {
     use EnvironmentState::{Pending, Provisioning, Ready, Removed, Removing, Suspended};
     let current = observed.filter(|seen| i64::try_from(seen.generation) == Ok(environment.generation));
     let phase = current.map(|seen| seen.phase);
     match (environment.desired, environment.state) {
         (_, Removed) | (Desired::Unknown, _) => Next::Nothing,
-        _ if observed.is_some_and(|seen| is_ahead(environment, seen, others)) => {
+        _ if observed.is_some_and(|seen| is_ahead(environment, seen, told)) => {
             let known = observed.and_then(|seen| i64::try_from(seen.generation).ok());
-            Next::Adopt(known.unwrap_or(environment.generation).saturating_add(1))
+            Next::Adopt(known.unwrap_or_default().max(environment.generation).saturating_add(1))
         }
         (Desired::Removed, Removing) if environment.cell.is_none() => Next::Release,
         (Desired::Removed, Removing) => match phase {
@@ -97,13 +96,16 @@ pub fn follows_tenant(environment: &Environment) -> bool {
     environment.desired == Desired::Suspended && environment.conditions.iter().any(follows)
 }
 
-/// Whether a cell was told what this database does not know of: a later generation, or the same one with another wish.
-fn is_ahead(environment: &Environment, seen: &EnvironmentObserved, others: bool) -> bool {
+/// Whether a cell was told what this database does not know of: a later generation, the same one with another wish, or
+/// credentials of a client that are later than ours.
+fn is_ahead(environment: &Environment, seen: &EnvironmentObserved, told: Told) -> bool {
     let Ok(generation) = i64::try_from(seen.generation) else { return false };
     let other = seen.intent.as_ref().is_some_and(|intent| {
         intent.phase != environment.desired || intent.profile_version != environment.profile_version
     });
-    generation > environment.generation || (generation == environment.generation && (other || others))
+    told == Told::Later
+        || generation > environment.generation
+        || (generation == environment.generation && (other || told == Told::Otherwise))
 }
 
 /// An environment that only its cell knows, of which the cell was told this in the generation `known`. It is wanted anew,
@@ -249,14 +251,18 @@ mod tests {
         ] {
             let environment = environment(desired, state, placed);
             let name = format!("{desired} {state} placed {placed} {observed:?}");
-            assert_eq!(next(&environment, observed.as_ref(), false), expected, "{name}");
+            assert_eq!(next(&environment, observed.as_ref(), Told::Same), expected, "{name}");
         }
         let held = EnvironmentObserved { hold_until: Some(DateTime::UNIX_EPOCH), ..seen(2, Phase::Removing) };
         let mut removing = environment(Gone, Removing, true);
-        assert_eq!(next(&removing, Some(&held), false), Next::Keep);
+        assert_eq!(next(&removing, Some(&held), Told::Same), Next::Keep);
         removing.observed_generation = 2;
-        assert_eq!(next(&removing, Some(&held), false), Next::Nothing, "kept, and said so");
-        assert_eq!(next(&removing, Some(&seen(2, Phase::Removed)), false), Next::Release, "the hold is over");
+        assert_eq!(next(&removing, Some(&held), Told::Same), Next::Nothing, "kept, and said so");
+        assert_eq!(
+            next(&removing, Some(&seen(2, Phase::Removed)), Told::Same),
+            Next::Release,
+            "the hold is over"
+        );
         let mut other = seen(2, Phase::Suspended);
         let intent = tenants::contract::EnvironmentIntent {
             id: other.id,
@@ -274,21 +280,21 @@ mod tests {
         };
         other.intent = Some(Box::new(intent));
         assert_eq!(
-            next(&environment(Still, Ready, true), Some(&other), false),
+            next(&environment(Still, Ready, true), Some(&other), Told::Same),
             Next::Arrive(Suspended),
             "our wish"
         );
         assert_eq!(
-            next(&environment(Present, Ready, true), Some(&other), false),
+            next(&environment(Present, Ready, true), Some(&other), Told::Same),
             Next::Adopt(3),
             "another wish"
         );
         let mut settled = environment(Present, Ready, true);
         settled.observed_generation = 2;
-        assert_eq!(next(&settled, Some(&seen(2, Phase::Ready)), false), Next::Nothing);
-        let told_others = next(&settled, Some(&seen(2, Phase::Ready)), true);
+        assert_eq!(next(&settled, Some(&seen(2, Phase::Ready)), Told::Same), Next::Nothing);
+        let told_others = next(&settled, Some(&seen(2, Phase::Ready)), Told::Otherwise);
         assert_eq!(told_others, Next::Adopt(3), "other clients");
-        assert_eq!(next(&settled, Some(&seen(1, Phase::Ready)), true), Next::Publish, "of before");
-        assert_eq!(next(&settled, None, false), Next::Nothing, "its cell has lost it");
+        assert_eq!(next(&settled, Some(&seen(1, Phase::Ready)), Told::Otherwise), Next::Publish, "of before");
+        assert_eq!(next(&settled, None, Told::Same), Next::Nothing, "its cell has lost it");
     }
 }

@@ -406,6 +406,19 @@ pub async fn has_books(db: &Db, scope: Scope) -> Result<bool, DbErr> {
     Ok(found)
 }
 
+/// Up to when a shard has booked; the least instant there is, if it has not.
+///
+/// # Errors
+/// As the database says.
+pub async fn booked_until(db: &Db, shard: i32) -> Result<DateTime<Utc>, DbErr> {
+    let tx = db.begin_ledger().await?;
+    let sql = "SELECT booked_at FROM ledger_head WHERE shard_id = $1";
+    let statement = Statement::from_sql_and_values(tx.get_database_backend(), sql, [Value::from(shard)]);
+    let row = tx.query_one_raw(statement).await?;
+    tx.rollback().await?;
+    row.map_or(Ok(DateTime::UNIX_EPOCH), |row| row.try_get_by_index(0))
+}
+
 /// The batches with transfers of an environment among the `limit` next ones of its shard after a number, and the number to
 /// go on after; none after the last.
 ///

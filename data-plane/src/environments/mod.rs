@@ -25,7 +25,7 @@ mod system;
 mod work;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -140,35 +140,47 @@ impl Environments {
         let tx = db.begin_read(Scope::new(0, Uuid::nil())).await?;
         // The number first: what is read after it is not older.
         let version = store::version(&tx).await?;
-        if version <= *self.0.news.borrow() {
+        let seen = *self.0.news.borrow();
+        if version <= seen {
             return Ok(());
         }
-        let rows = store::known(&tx).await?;
+        let changed = store::known(&tx, seen).await?;
         tx.commit().await?;
-        let mut known = BTreeMap::new();
-        let mut places = HashMap::new();
-        for row in rows {
-            let jurisdiction = row.jurisdiction.parse().ok();
-            let profile = jurisdiction.and_then(|id| profile::profile(&id));
-            let (Some(profile), Ok(mode)) = (profile, row.mode.parse::<Mode>()) else {
-                tracing::error!(environment = %row.id, "an environment of a kind that this build does not know");
-                continue;
-            };
-            let suspended = row.access == Access::Suspended;
-            known.insert(row.id.uuid(), Environment { id: row.id, shard: row.shard, mode, profile });
-            places.insert(row.id, Place { shard: row.shard, mode, suspended });
-        }
         self.0.news.send_if_modified(|seen| {
             // Another reload may have been quicker, with newer rows.
             if version <= *seen {
                 return false;
             }
-            *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(known);
-            self.0.places.replace(places);
+            let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+            let known = Arc::make_mut(&mut known);
+            for row in changed {
+                let here = Self::serving(&row);
+                match here {
+                    Some((environment, _)) => known.insert(row.id.uuid(), environment),
+                    None => known.remove(&row.id.uuid()),
+                };
+                self.0.places.put(row.id, here.map(|(_, place)| place));
+            }
             *seen = version;
             true
         });
         Ok(())
+    }
+
+    /// How an environment is served, unless it is not made yet or being removed.
+    fn serving(row: &store::Known) -> Option<(Environment, Place)> {
+        let store::Known { id, shard, access, .. } = *row;
+        if access == Access::Closed {
+            return None;
+        }
+        let jurisdiction = row.jurisdiction.parse().ok();
+        let profile = jurisdiction.and_then(|id| profile::profile(&id));
+        let (Some(profile), Ok(mode)) = (profile, row.mode.parse::<Mode>()) else {
+            tracing::error!(environment = %id, "an environment of a kind that this build does not know");
+            return None;
+        };
+        let place = Place { shard, mode, suspended: access == Access::Suspended };
+        Some((Environment { id, shard, mode, profile }, place))
     }
 
     fn all(&self) -> Arc<BTreeMap<Uuid, Environment>> {

@@ -178,6 +178,10 @@ pub const CLOSED: &str = "Closed";
 pub const DRAINED: &str = "Drained";
 /// Whether it is kept, and until when.
 pub const HELD: &str = "Held";
+/// Whether the export is whole, and signed.
+pub const EXPORTED: &str = "Exported";
+/// Whether all is taken away; seen as soon as the first of it is.
+pub const CLEARED: &str = "Cleared";
 /// Whether there is a data key.
 pub const KEYS_MADE: &str = "KeysMade";
 /// Whether the data key is destroyed.
@@ -284,7 +288,17 @@ impl Record {
             *past = condition(&past.r#type, Status::True, "Resolved", None, now);
         }
         let (phase, applied_generation) = (self.goal(), self.generation);
-        Self { phase, access, applied_generation, step: None, conditions, ..self.clone() }
+        let arrived = Self { phase, access, applied_generation, step: None, conditions, ..self.clone() };
+        if phase == Phase::Removed { arrived.nameless() } else { arrived }
+    }
+
+    /// The row without what names somebody.
+    fn nameless(mut self) -> Self {
+        if let Some(intent) = &mut self.intent {
+            intent.tenant_name.clear();
+            intent.clients.clear();
+        }
+        self
     }
 
     /// The row with what was seen, after a step was done.
@@ -306,7 +320,7 @@ impl Record {
     }
 
     /// Whether a condition was seen, and held.
-    fn holds(&self, name: &str) -> bool {
+    pub fn holds(&self, name: &str) -> bool {
         self.conditions.iter().any(|one| one.r#type == name && one.status == Status::True)
     }
 
@@ -326,6 +340,9 @@ impl Record {
     pub fn misfit(&self, home: &Home) -> Option<&'static str> {
         if self.wanted == Desired::Unknown {
             return Some("PhaseUnknown");
+        }
+        if self.conditions.iter().any(|one| one.r#type == CLEARED) {
+            return Some("Cleared");
         }
         let intent = self.intent.as_ref();
         let owner = intent.map(|intent| (intent.organization, intent.tenant));
@@ -362,11 +379,14 @@ impl Record {
             Desired::Removed => Phase::Removing,
             _ => Phase::Converging,
         };
-        let mut conditions = self.conditions.clone();
+        let (mut conditions, mut export) = (self.conditions.clone(), self.export.clone());
         if intent.phase != Desired::Removed {
-            conditions.retain(|one| ![CLOSED, DRAINED, HELD].contains(&one.r#type.as_str()));
+            conditions.retain(|one| ![CLOSED, DRAINED, HELD, EXPORTED].contains(&one.r#type.as_str()));
+            // What comes after it is not in it.
+            export = None;
         }
         Self {
+            export,
             wanted: intent.phase,
             generation,
             phase,
@@ -431,6 +451,17 @@ pub fn same_demand(one: &EnvironmentIntent, other: &EnvironmentIntent) -> bool {
         ..intent.clone()
     };
     plain(one) == plain(other)
+}
+
+/// Whether credentials or scopes of a client were granted later than `wanted` says: who wants that was restored from an older
+/// backup. A removal is taken from whomever it comes.
+pub fn knows_later(stored: &EnvironmentIntent, wanted: &EnvironmentIntent) -> bool {
+    wanted.phase != Desired::Removed
+        && stored.clients.iter().any(|known| {
+            let other = wanted.clients.iter().find(|other| other.id == known.id);
+            let granted = other.and_then(|other| other.changed_at).zip(known.changed_at);
+            granted.is_some_and(|(wanted, known)| wanted < known)
+        })
 }
 
 /// A condition of ours as it is seen now.

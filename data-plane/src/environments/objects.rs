@@ -13,7 +13,7 @@ use tenants::{
 };
 
 use super::{
-    model::{OBJECTS_READY, Record, Step},
+    model::{CLEARED, OBJECTS_READY, Record, Step},
     work::{Converger, Look},
 };
 
@@ -103,9 +103,18 @@ impl Converger {
 
     /// Removes the objects, a page at a time.
     pub(super) async fn remove_objects(&self, record: &Record) -> Look {
+        if record.conditions.iter().all(|one| one.r#type != CLEARED) {
+            // From here on there is no way back to serving.
+            let begun = self.seen(CLEARED, Status::False, "Begun", None);
+            return Look::Made(record.after(Step::RemoveObjects, [begun]));
+        }
         let removed = within(async { Ok(self.folder_of(record.id)?.remove_some().await?) }).await;
         match removed {
-            Ok(false) => Look::There,
+            Ok(false) if record.holds(OBJECTS_REMOVED) => Look::There,
+            Ok(false) => {
+                let gone = self.seen(OBJECTS_REMOVED, Status::True, "Removed", None);
+                Look::Made(record.after(Step::RemoveObjects, [gone]))
+            }
             Ok(true) => Look::Made(record.after(Step::RemoveObjects, [])),
             Err(fault) => {
                 Look::Wait(record.after(Step::RemoveObjects, [self.unseen(record, OBJECTS_REMOVED, &fault)]))

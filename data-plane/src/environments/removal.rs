@@ -81,8 +81,11 @@ impl Converger {
 
     /// Keeps what there is until the law, or the control plane, lets it go.
     pub(super) async fn hold(&self, record: &Record) -> Result<Look, Error> {
-        let Some(ended) = closed(record) else { return Ok(Look::There) };
+        let Some(closed) = closed(record) else { return Ok(Look::There) };
         let scope = Scope::new(record.shard, record.id.uuid());
+        // A clock that was behind makes no hold shorter: what was booked was booked before.
+        let booked = ledger::system::booked_until(&self.db, record.shard).await?;
+        let ended = closed.max(record.made_at).max(booked);
         let mut kept = false;
         for remains in self.remains {
             if let Some(is_kept) = remains.is_kept {
@@ -116,6 +119,9 @@ impl Converger {
         }
         let over = self.seen(HELD, Status::False, "Over", detail);
         let since = condition(record, HELD).filter(|one| one.status == Status::False).map(|one| one.since_at);
+        if since.is_none() {
+            tracing::warn!(environment = %record.id, %until, "a hold is over; a day from now everything goes");
+        }
         match since {
             Some(since) if now.signed_duration_since(since) >= NOTICE => Look::There,
             _ => Look::Stuck(record.after(Step::Hold, [over])),

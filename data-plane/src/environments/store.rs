@@ -17,7 +17,7 @@ use sea_orm_migration::schema::{
     timestamp_with_time_zone, uuid, uuid_null,
 };
 use tenants::{
-    environment::Phase,
+    environment::{Mode, Phase},
     id::{EnvironmentId, OrganizationId, TenantId},
 };
 use uuid::Uuid;
@@ -59,7 +59,11 @@ pub const MIGRATION: Migration = Migration::new("m0030_environments", || {
             .key(&["id"])
             .unique(&["observed_version"])
             .check("(organization_id IS NULL) = (tenant_id IS NULL)")
-            .grant_columns(Role::App, Privilege::Select, &["id", "mode", "jurisdiction", "shard", "access"])
+            .grant_columns(
+                Role::App,
+                Privilege::Select,
+                &["id", "mode", "jurisdiction", "shard", "access", "observed_version"],
+            )
             .grant(Role::Worker, &Privilege::ALL),
     ]
 });
@@ -237,6 +241,14 @@ pub async fn of_tenants(tx: &Tx, after: Option<EnvironmentId>, limit: u32) -> Re
     query.order_by_asc(Column::Id).limit(u64::from(limit)).all(&**tx).await?.into_iter().map(read).collect()
 }
 
+/// One of another mode than this that is not closed.
+pub async fn open_in_another_mode(tx: &Tx, mode: Mode) -> Result<Option<EnvironmentId>, DbErr> {
+    let query = Entity::find()
+        .filter(Column::Mode.ne(mode.as_str()))
+        .filter(Column::Access.ne(Access::Closed.as_str()));
+    Ok(query.one(&**tx).await?.map(|row| EnvironmentId::from_uuid(row.id)))
+}
+
 /// Those of no tenant.
 pub async fn named(tx: &Tx) -> Result<Vec<Record>, DbErr> {
     let query = Entity::find().filter(Column::OrganizationId.is_null()).order_by_asc(Column::Id);
@@ -269,12 +281,12 @@ pub struct Known {
     pub access: Access,
 }
 
-/// Those that are made and not being removed; readable for the role that serves requests.
-pub async fn known(tx: &Tx) -> Result<Vec<Known>, DbErr> {
+/// Those that have changed after the change `after`; readable for the role that serves requests.
+pub async fn known(tx: &Tx, after: i64) -> Result<Vec<Known>, DbErr> {
     let rows: Vec<(Uuid, String, String, i32, String)> = Entity::find()
         .select_only()
         .columns([Column::Id, Column::Mode, Column::Jurisdiction, Column::Shard, Column::Access])
-        .filter(Column::Access.ne(Access::Closed.as_str()))
+        .filter(Column::ObservedVersion.gt(after))
         .into_tuple()
         .all(&**tx)
         .await?;

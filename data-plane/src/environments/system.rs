@@ -15,13 +15,13 @@ use sea_orm::DbErr;
 use serde_json::Value;
 use tenants::{
     contract::{EnvironmentIntent, EnvironmentObserved, digest_text},
-    environment::{Desired, Phase},
+    environment::{Desired, Mode, Phase},
     id::EnvironmentId,
 };
 
 use super::{
     Environments, Remains,
-    model::{Home, Record, Step, same_demand},
+    model::{Home, Record, Step, knows_later, same_demand},
     retention, store,
     work::CONVERGE,
 };
@@ -104,6 +104,13 @@ async fn judge(
 ) -> Result<Option<Wanted>, DbErr> {
     let Some(stored) = &record.intent else { return Ok(None) };
     if generation < record.generation {
+        return Ok(Some(Wanted::Behind { stored: record.generation }));
+    }
+    if record.phase == Phase::Removed && generation == record.generation {
+        // Its names are gone, and nothing is to be done.
+        return Ok(Some(Wanted::Known));
+    }
+    if knows_later(stored, intent) {
         return Ok(Some(Wanted::Behind { stored: record.generation }));
     }
     if generation > record.generation || !same_demand(stored, intent) {
@@ -416,6 +423,14 @@ async fn want_named(db: &Db, id: EnvironmentId, wanted: Desired, new: Option<&Re
         tx.commit().await
     })
     .await
+}
+
+/// An environment of another mode than this that somebody is let into, if there is one.
+pub(super) async fn open_in_another_mode(db: &Db, mode: Mode) -> Result<Option<EnvironmentId>, DbErr> {
+    let tx = db.begin_system().await?;
+    let found = store::open_in_another_mode(&tx, mode).await?;
+    tx.commit().await?;
+    Ok(found)
 }
 
 /// The environments that only the cell's configuration names, or named.

@@ -81,6 +81,9 @@ pub enum SeedError {
     /// There is no profile of the cell's jurisdiction.
     #[error("there is no profile of the cell's jurisdiction")]
     Jurisdiction,
+    /// The cell had another mode before.
+    #[error("{0} was made while this cell had another mode, which never changes: set `cell.mode` back")]
+    Mode(EnvironmentId),
     /// The configuration names another shard than the rows.
     #[error("{id} lives in shard {shard} for ever; set its `shard` in `environments` to that")]
     Moved {
@@ -345,9 +348,12 @@ impl Converger {
     /// all others that are not what is wanted of them.
     ///
     /// # Errors
-    /// One of them has another shard, or cannot be made ready, or its clients cannot be registered.
+    /// One that answers is of another mode, one of them has another shard, or cannot be made ready, or its clients cannot be registered.
     pub async fn seed(&self, sections: &[EnvironmentSection], scopes: &[&str]) -> Result<(), SeedError> {
         let home = self.environments.home();
+        if let Some(other) = system::open_in_another_mode(&self.db, home.mode).await? {
+            return Err(SeedError::Mode(other));
+        }
         for section in sections {
             let record =
                 system::ensure_row(&self.db, home, section.id, section.shard, self.clock.now()).await?;

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 
 use data_plane::{
+    CellError,
     app::App,
     config::CellConfig,
     migrations::migrations,
@@ -70,11 +71,16 @@ impl Cell {
 
     /// Another process of the same cell.
     pub async fn restarted(&self) -> App {
+        self.restart().await.unwrap()
+    }
+
+    /// [`Cell::restarted`], if it starts.
+    pub async fn restart(&self) -> Result<App, CellError> {
         let file = self.kept.1.path().join("cell.toml");
         let mut config: CellConfig = config::load(Some(&file), []).unwrap();
         config.database = self.kept.0.config().clone();
         config.objects = self.store.config();
-        App::start(&config, Clock::system()).await.unwrap()
+        App::start(&config, Clock::system()).await
     }
 
     async fn on(db: TestDb) -> Self {

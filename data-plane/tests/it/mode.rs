@@ -2,6 +2,9 @@
 
 use data_plane::config::CellConfig;
 use platform::config;
+use sea_orm::ConnectionTrait;
+
+use crate::cell::Cell;
 
 const CELL: &str = "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\nmode = \"live\"\n";
 
@@ -59,5 +62,15 @@ fn a_live_cell_says_everything_that_it_lacks() {
         for named in named {
             assert!(text.contains(named), "{case}: {named}: {text}");
         }
+    }
+}
+
+#[tokio::test]
+async fn a_cell_never_changes_its_mode() {
+    for cell in Cell::both().await {
+        let root = cell.root().await;
+        root.execute_unprepared("UPDATE environment SET mode = 'live'").await.unwrap();
+        let refused = cell.restart().await.err().unwrap().to_string();
+        assert!(refused.contains("set `cell.mode` back"), "{refused}");
     }
 }

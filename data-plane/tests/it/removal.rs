@@ -285,3 +285,40 @@ async fn what_was_never_ready_goes_at_once_and_another_environments_token_opens_
         cell.get(&path).token(&cell.token_of(12).await).send().await.is_problem("not_found", "another's");
     }
 }
+
+#[tokio::test]
+async fn what_comes_back_is_exported_anew_and_what_was_cleared_does_not_come_back() {
+    for cell in Cell::both().await {
+        let on = label(cell.app.db.backend());
+        cell.lively(10).await;
+        let kept = EnvironmentIntent {
+            hold_until: Some(cell.app.clock.now() + TimeDelta::days(3650)),
+            ..phased(10, Desired::Removed)
+        };
+        let later = cell.ends_as(&kept, 10).await;
+        let first = cell.at(later, 10).await.exports;
+        assert_eq!(first.len(), 1, "{on}");
+
+        // A control plane of an older backup wants it back.
+        let seen = cell.converges(&intent(10), 3).await;
+        assert_eq!((seen.phase, seen.exports.len(), seen.hold_until), (Phase::Ready, 0, None), "{on}");
+        let person = json!({"type": "natural", "given_names": "Luz", "family_names": "Ruiz"});
+        let token = cell.token_of(10).await;
+        cell.post("/v1/parties", &person).token(&token).key("luz").send().await.ok(201);
+        cell.want(&kept, 4).await;
+        let now = cell.app.clock.now();
+        cell.at(now, 10).await;
+        let second = cell.at(now + SETTLED, 10).await.exports;
+        assert_eq!((second.len(), second[0].id != first[0].id), (1, true), "{on}");
+        let parties =
+            cell.store.bytes(&format!("{}/export/{}/parties-000001.jsonl", environment(10), second[0].id));
+        assert!(String::from_utf8(parties.unwrap()).unwrap().contains("Luz"), "{on}");
+
+        cell.lively(11).await;
+        let later = cell.ends(11).await;
+        assert_eq!(cell.at(later, 11).await.phase, Phase::Removed, "{on}");
+        let seen = cell.converges(&intent(11), 3).await;
+        assert_eq!(seen.phase, Phase::Failed, "{on}: {:?}", seen.conditions);
+        assert_eq!(cell.refusal_of(11).await.as_deref(), Some("unauthenticated"), "{on}");
+    }
+}

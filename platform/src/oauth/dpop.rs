@@ -1,6 +1,6 @@
 //! Proofs that come with a token (RFC 9449): of this request, with the token's key, and once only.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,7 +13,9 @@ use super::keys::Es256;
 use crate::hash::sha256_base64url;
 
 /// How many proofs are remembered per window; beyond that they are refused until the window ends.
-const REMEMBERED: usize = 1_000_000;
+const REMEMBERED: usize = 4_000_000;
+/// How many of them are of one key, so that nobody takes the room of others.
+const OF_A_KEY: u32 = 1_000_000;
 
 /// Why a proof is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +54,8 @@ pub struct Proofs {
 struct Seen {
     since: DateTime<Utc>,
     current: HashSet<[u8; 16]>,
+    /// How many of them are of each key.
+    keys: HashMap<Box<str>, u32>,
     previous: HashSet<[u8; 16]>,
 }
 
@@ -59,7 +63,12 @@ impl Default for Proofs {
     fn default() -> Self {
         let mut verifiers = JwsVerifiers::new();
         verifiers.install(Arc::new(Es256));
-        let seen = Seen { since: DateTime::UNIX_EPOCH, current: HashSet::new(), previous: HashSet::new() };
+        let seen = Seen {
+            since: DateTime::UNIX_EPOCH,
+            current: HashSet::new(),
+            keys: HashMap::new(),
+            previous: HashSet::new(),
+        };
         Self { verifiers, seen: Mutex::new(seen) }
     }
 }
@@ -101,15 +110,22 @@ impl Proofs {
         if age > window {
             let current = std::mem::take(&mut seen.current);
             seen.previous = if age > window * 2 { HashSet::new() } else { current };
+            seen.keys.clear();
             seen.since = now;
         }
         if seen.previous.contains(&short) {
             return Err(ProofError::Replayed);
         }
-        if seen.current.len() >= REMEMBERED {
+        if seen.current.contains(&short) {
+            return Err(ProofError::Replayed);
+        }
+        let of_key = seen.keys.get(jkt).copied().unwrap_or_default();
+        if seen.current.len() >= REMEMBERED || of_key >= OF_A_KEY {
             return Err(ProofError::Crowded);
         }
-        if seen.current.insert(short) { Ok(()) } else { Err(ProofError::Replayed) }
+        seen.keys.insert(jkt.into(), of_key.saturating_add(1));
+        seen.current.insert(short);
+        Ok(())
     }
 }
 
@@ -158,6 +174,18 @@ mod tests {
         assert_eq!(accept(&proof(&other, &claims("c"))), Err(ProofError::Key));
         assert_eq!(accept("x"), Err(ProofError::Wrong));
         assert_eq!(accept(&proof(&key, &claims("b"))), Ok(()), "what was refused was not used");
+    }
+
+    #[test]
+    fn nobody_takes_the_room_of_others() {
+        let proofs = Proofs::default();
+        for number in 0..OF_A_KEY {
+            assert_eq!(proofs.once("one", &number.to_string(), now()), Ok(()));
+        }
+        assert_eq!(proofs.once("one", "more", now()), Err(ProofError::Crowded));
+        assert_eq!(proofs.once("one", "7", now()), Err(ProofError::Replayed));
+        assert_eq!(proofs.once("other", "7", now()), Ok(()));
+        assert_eq!(proofs.once("one", "more", now() + TimeDelta::minutes(7)), Ok(()), "a window later");
     }
 
     #[test]

@@ -475,6 +475,13 @@ impl Issuer {
         if client.revoked || (matches!(proof, Proof::Secret(_)) && mode == Mode::Live) {
             return refused(ErrorCode::InvalidClient, "");
         }
+        if self.0.mode == Mode::Live && client.binding == Binding::None {
+            // It was registered while this plane was a sandbox.
+            return refused(
+                ErrorCode::InvalidClient,
+                "in live mode tokens are bound, and this client's are not",
+            );
+        }
         let held = certificate.and_then(|der| held(der, self.0.clock.now()));
         if matches!(proof, Proof::Certificate) && certificate.is_some() && held.is_none() {
             return refused(ErrorCode::InvalidClient, "the certificate has ended, or is not valid yet");

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
 use tenants::contract::Binding;
+use tenants::environment::Mode;
 use tenants::id::{ClientId, EnvironmentId};
 
 use super::certificate::held;
@@ -145,6 +146,7 @@ impl Issuer {
             || verified.x5t.is_some()
             || presented.dpop
             || entry.binding != Binding::None
+            || self.mode() == Mode::Live
         {
             self.bound(&verified, presented, now)?;
         }
@@ -166,7 +168,8 @@ impl Issuer {
     ) -> Result<(), TokenError> {
         let Verified { entry, jkt, x5t, .. } = verified;
         let asked = match entry.binding {
-            Binding::None => true,
+            // Issued while this plane was a sandbox.
+            Binding::None => self.mode() != Mode::Live || jkt.is_some() || x5t.is_some(),
             Binding::Dpop => jkt.is_some(),
             Binding::Certificate => x5t.is_some(),
             Binding::Unknown => false,

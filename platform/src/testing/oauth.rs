@@ -27,12 +27,15 @@ pub const ISSUER: &str = "https://issuer.example";
 /// # Panics
 /// The database failed.
 pub async fn issuer(db: &Db, clock: Clock) -> Issuer {
-    let options = IssuerOptions {
-        url: ISSUER.to_owned(),
-        mode: Mode::Sandbox,
-        secrets: true,
-        rotation: Rotation::USUAL,
-    };
+    issuer_in(Mode::Sandbox, db, clock).await
+}
+
+/// [`issuer`], of a plane in this mode.
+///
+/// # Panics
+/// The database failed.
+pub async fn issuer_in(mode: Mode, db: &Db, clock: Clock) -> Issuer {
+    let options = IssuerOptions { url: ISSUER.to_owned(), mode, secrets: true, rotation: Rotation::USUAL };
     let keys = DataKey::fixed(HOME.id, [0x5a; 32]);
     Issuer::start(db.clone(), Arc::new(keys), clock, options).await.expect("the issuer starts")
 }

@@ -196,7 +196,7 @@ async fn a_repeated_post_gets_the_first_answer_and_says_so_in_the_environments_t
     let token = token(&issuer, &clock, scope, Mode::Sandbox, &["things:write"]).await;
     let places = Places::default();
     let place = Place { shard: 0, mode: Mode::Sandbox, suspended: false };
-    places.replace([(EnvironmentId::from_uuid(scope.id), place)].into());
+    places.put(EnvironmentId::from_uuid(scope.id), Some(place));
     let app = App { access: Access::of_cell(issuer, clock, offsets, places), db: db.db().clone() };
     let router: axum::Router =
         OpenApiRouter::new().routes(operation!(thing_create)).with_state(app).split_for_parts().0;

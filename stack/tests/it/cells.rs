@@ -33,11 +33,6 @@ pub fn tambo_with_files_up_to(blocks: u32) -> Command {
     command
 }
 
-/// Sends a signal. A shell has `kill` built in; the program of that name is in a package that may be missing.
-fn signal(name: &str, process: u32) {
-    assert!(Command::new("sh").args(["-c", &format!("kill -{name} {process}")]).status().unwrap().success());
-}
-
 /// Runs to the end, which must be a failure that people are told about on standard error alone.
 pub fn refused(command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().unwrap();
@@ -156,11 +151,12 @@ impl Running {
         let mut found = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path()).filter(here);
         let process = found.next().unwrap();
         let pid = process.file_name().unwrap().to_str().unwrap();
-        signal("KILL", pid.parse().unwrap());
+        assert!(Command::new("kill").args(["-KILL", pid]).status().unwrap().success());
     }
 
-    pub fn ask_to_stop(&self, with: &str) {
-        signal(with, self.child.id());
+    pub fn ask_to_stop(&self, signal: &str) {
+        let told = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
+        assert!(told.unwrap().success());
     }
 
     /// Its exit code; -1 if a signal ended it.

@@ -145,8 +145,20 @@ fn key() -> Credential {
 
 #[tokio::test]
 async fn a_control_plane_that_was_restored_brings_no_revoked_client_or_credential_back() {
+    restored_and_changed(0).await;
+}
+
+#[tokio::test]
+async fn nor_one_that_was_changed_before_it_has_heard_of_its_cells() {
+    for changes in [1, 3] {
+        restored_and_changed(changes).await;
+    }
+}
+
+/// Restores a control plane, and lets so many other clients be made before it hears of the cell.
+async fn restored_and_changed(changes: usize) {
     let home = Home::sqlite(now()).await;
-    let (plane, _kept, cell, _) = settled(&home).await;
+    let (plane, kept_home, cell, _) = settled(&home).await;
     let (tenant, own) = plane.tenant("tianguis").await;
     let environment = plane.declare_environment(&tenant, &own).await;
     let (old, new) = (key(), key());
@@ -154,9 +166,10 @@ async fn a_control_plane_that_was_restored_brings_no_revoked_client_or_credentia
     let rotated = make(&plane, &environment, &old).await;
     let kept = make(&plane, &environment, &key()).await;
     plane.environment_comes_to(&environment, "ready").await;
+    let issuer = cell.app.issuer.clone();
     let known = async |id: &str| {
         let id: ClientId = id.parse().unwrap();
-        cell.app.issuer.store().registration(id).await.unwrap().unwrap().client
+        issuer.store().registration(id).await.unwrap().unwrap().client
     };
     until("the cell knows all", async || {
         let id: ClientId = kept.parse().unwrap();
@@ -181,7 +194,25 @@ async fn a_control_plane_that_was_restored_brings_no_revoked_client_or_credentia
     plane.environment_comes_to(&environment, "ready").await;
     plane.stop().await;
 
+    let running = if changes == 0 {
+        Some(cell)
+    } else {
+        cell.stop().await;
+        None
+    };
     let plane = restore(&home, &backup).await;
+    for _ in 0..changes {
+        make(&plane, &environment, &key()).await;
+    }
+    let cell = match running {
+        Some(cell) => cell,
+        None => kept_home.start(&home.clock).await,
+    };
+    let issuer = cell.app.issuer.clone();
+    let known = async |id: &str| {
+        let id: ClientId = id.parse().unwrap();
+        issuer.store().registration(id).await.unwrap().unwrap().client
+    };
     until("the control plane has heard of it", async || {
         plane.look(&format!("/v1/clients/{revoked}")).await["revoked"] == true
     })

@@ -235,7 +235,8 @@ pub struct ClientIntent {
     pub epoch: i64,
     /// Whether it gets no more tokens, for ever.
     pub revoked: bool,
-    /// When it was changed last, by the control plane's clock; of two that were told of it, the later one counts.
+    /// When its credentials or scopes were changed last, by the control plane's clock; it never goes back. Of two who were told
+    /// of it, the later one counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<DateTime<Utc>>,
 }

@@ -42,15 +42,13 @@ pub use self::{
     manifest::{Export, Part, Seal},
 };
 use super::{
-    model::{Record, Step},
+    model::{EXPORTED, Record, Step},
     objects::Fault,
     work::{Converger, Error, Look},
 };
 
 /// The most rows of a part.
 pub const ROWS: u32 = 5_000;
-/// Whether the export is whole, and signed.
-const EXPORTED: &str = "Exported";
 /// How long one run goes on before it writes down what it has put; other work waits for it.
 const RUN: Duration = Duration::from_millis(500);
 /// How long one run may take altogether.

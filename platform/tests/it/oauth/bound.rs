@@ -7,7 +7,7 @@ use platform::hash::sha256_base64url;
 use platform::migrations::migrations;
 use platform::oauth::{Presented, Proof, ProofError, Request};
 use platform::testing::TestDb;
-use platform::testing::oauth::{TestClient, issuer, opened};
+use platform::testing::oauth::{TestClient, issuer, issuer_in, opened};
 use platform::token::TokenError;
 use tenants::contract::{Binding, Method};
 use tenants::environment::Mode;
@@ -105,6 +105,19 @@ async fn a_token_of_before_is_not_enough_when_a_client_has_to_be_bound() {
     client.registration.client.binding = Binding::Dpop;
     issuer.register(&client.registration).await.unwrap();
     assert_eq!(issuer.caller(&Presented::bearer(&token)).await.err(), Some(TokenError::Unbound));
+}
+
+#[tokio::test]
+async fn a_client_of_before_a_plane_was_live_gets_nothing_and_nowhere() {
+    let db = TestDb::sqlite(migrations).await;
+    let clock = clock();
+    let before = issuer(&db, clock.clone()).await;
+    let client = TestClient::register(&before, &clock, scope(1), Mode::Sandbox, &SCOPES).await;
+    let token = client.token(&before, None).await.unwrap().token;
+    assert!(before.caller(&Presented::bearer(&token)).await.is_ok());
+    let live = issuer_in(Mode::Live, &db, clock.clone()).await;
+    assert_eq!(live.caller(&Presented::bearer(&token)).await.err(), Some(TokenError::Unbound));
+    assert_eq!(client.token(&live, None).await.unwrap_err().error, "invalid_client");
 }
 
 /// A certificate that its owner signed itself, good from and until so many days from now.

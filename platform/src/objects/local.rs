@@ -1,8 +1,8 @@
 //! The embedded store: plain files in a folder, served to this process on loopback.
 //!
 //! It is `s3s-fs`, less what that answers without doing it (locks), and with what it leaves out: of two who put at once
-//! one does, what has not the hash that was announced is not kept, and an object that is removed leaves nothing behind. One process has a folder; that it is
-//! the only one is seen by a lock on a file, which ends with the process.
+//! one does, what has not the hash that was announced is not kept, and an object that is removed leaves nothing behind. One
+//! process has a folder; that it is the only one is seen by a lock on a file, which ends with the process.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
@@ -27,7 +27,7 @@ use s3s::{
     service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
-use tokio::{net::TcpListener, sync::Mutex, task::JoinSet};
+use tokio::{net::TcpListener, sync::RwLock, task::JoinSet};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -61,7 +61,7 @@ pub(super) async fn start(folder: &Path) -> Result<Local, StartError> {
     let keys = KeyFiles { id: folder.join("access.key"), secret: folder.join("secret.key") };
     let (id, secret) = (key(&keys.id).map_err(failed)?, key(&keys.secret).map_err(failed)?);
     let files = FileSystem::new(&root).map_err(|error| failed(io::Error::other(format!("{error:?}"))))?;
-    let mut service = S3ServiceBuilder::new(Files { files, root, writes: Mutex::default() });
+    let mut service = S3ServiceBuilder::new(Files { files, root, changes: RwLock::default() });
     service.set_auth(SimpleAuth::from_single(id, secret));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
@@ -142,8 +142,9 @@ async fn serve(listener: TcpListener, service: S3Service, _lock: File) {
 struct Files {
     files: FileSystem,
     root: PathBuf,
-    /// `s3s-fs` looks whether an object is there and then writes it: nobody else may in between.
-    writes: Mutex<()>,
+    /// `s3s-fs` looks whether an object is there and then writes it: nobody else may in between. And it fails to list what
+    /// goes away meanwhile.
+    changes: RwLock<()>,
 }
 
 impl Files {
@@ -182,7 +183,7 @@ impl S3 for Files {
         }
         check_key(key).map_err(|error| s3_error!(error, InvalidArgument))?;
         let (key, file) = (key.clone(), self.root.join(BUCKET).join(key));
-        let _alone = self.writes.lock().await;
+        let _alone = self.changes.write().await;
         let there = file.exists();
         let put = self.files.put_object(req).await;
         if put.is_err() && !there && file.exists() {
@@ -202,6 +203,7 @@ impl S3 for Files {
         &self,
         req: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        let _unchanged = self.changes.read().await;
         self.files.list_objects_v2(req).await
     }
 
@@ -210,7 +212,7 @@ impl S3 for Files {
         req: S3Request<DeleteObjectsInput>,
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let keys: Vec<String> = req.input.delete.objects.iter().map(|one| one.key.clone()).collect();
-        let _alone = self.writes.lock().await;
+        let _alone = self.changes.write().await;
         let deleted = self.files.delete_objects(req).await?;
         for key in keys {
             self.forget(&key).map_err(|error| s3_error!(error, InternalError))?;

@@ -75,6 +75,18 @@ problem-residency_record_not_found = No such record
     .detail = The tenant has no such record.
     .remedy = Check the id with GET /v1/tenants/…/residency-records.
 
+## documents
+
+problem-document_not_found = No such document
+    .detail = There is no such document that you may see.
+    .remedy = Check the id, and whose token you use.
+problem-document_store_missing = No store for these documents
+    .detail = There is no store for the documents of { $jurisdiction } in a region of its country.
+    .remedy = Have the operator name one in the configuration of the control plane ([[documents]]), in a region of GET /v1/regions that lies in the country; then repeat the request.
+problem-document_store_unusable = The document cannot be reached for now
+    .detail = The link cannot be signed, because the access key of the store cannot be used. Of a new document it is on record what it is to be.
+    .remedy = Repeat the request with the same Idempotency-Key; if that does not help, tell the operator.
+
 ## operations
 
 problem-operation_not_found = No such operation

@@ -75,6 +75,18 @@ problem-residency_record_not_found = No existe el registro
     .detail = El tenant no tiene tal registro.
     .remedy = Verifique el id con GET /v1/tenants/…/residency-records.
 
+## documents
+
+problem-document_not_found = No existe ese documento
+    .detail = No hay tal documento que usted pueda ver.
+    .remedy = Revise el id, y de quién es el token que usa.
+problem-document_store_missing = Sin almacén para estos documentos
+    .detail = No hay almacén para los documentos de { $jurisdiction } en una región de su país.
+    .remedy = Pida al operador que nombre uno en la configuración del plano de control ([[documents]]), en una región de GET /v1/regions que esté en el país; después repita la solicitud.
+problem-document_store_unusable = No se llega al documento por ahora
+    .detail = El enlace no se puede firmar, porque la clave de acceso del almacén no se puede usar. De un documento nuevo consta qué será.
+    .remedy = Repita la solicitud con la misma Idempotency-Key; si no ayuda, avise al operador.
+
 ## operations
 
 problem-operation_not_found = No existe la operación

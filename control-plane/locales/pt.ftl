@@ -75,6 +75,18 @@ problem-residency_record_not_found = Registro inexistente
     .detail = O tenant não tem tal registro.
     .remedy = Verifique o id com GET /v1/tenants/…/residency-records.
 
+## documents
+
+problem-document_not_found = Não existe esse documento
+    .detail = Não há tal documento que você possa ver.
+    .remedy = Confira o id, e de quem é o token que usa.
+problem-document_store_missing = Sem repositório para estes documentos
+    .detail = Não há repositório para os documentos de { $jurisdiction } em uma região do seu país.
+    .remedy = Peça ao operador que nomeie um na configuração do plano de controle ([[documents]]), em uma região de GET /v1/regions que esteja no país; depois repita a solicitação.
+problem-document_store_unusable = Não se chega ao documento por ora
+    .detail = O link não pode ser assinado, porque a chave de acesso do repositório não pode ser usada. De um documento novo está registrado o que será.
+    .remedy = Repita a solicitação com a mesma Idempotency-Key; se não ajudar, avise o operador.
+
 ## operations
 
 problem-operation_not_found = Operação inexistente

@@ -23,6 +23,7 @@ use crate::{
     cells::http::JoinSite,
     clients::{self, http::Registrar},
     config::ControlPlaneConfig,
+    documents::Stores,
     links::{self, Waiters},
     migrations::migrations,
     operations::http::Streams,
@@ -56,6 +57,8 @@ pub struct App {
     pub streams: Streams,
     /// Who lets issuers hear of clients.
     pub registrar: Registrar,
+    /// Where documents are.
+    pub documents: Stores,
 }
 
 impl App {
@@ -96,7 +99,22 @@ impl App {
         let links = links::http::Site { ca, lineage, waiters, drain, worker };
         let streams = Streams::default();
         let registrar = Registrar { issuer: issuer.clone(), waker: Arc::clone(&waker) };
-        Ok(Self { db, access, issuer, keys, join, links, catalogue, clock, work, waker, streams, registrar })
+        let documents = Stores::start(&config.documents, &clock).await?;
+        Ok(Self {
+            db,
+            access,
+            issuer,
+            keys,
+            join,
+            links,
+            catalogue,
+            clock,
+            work,
+            waker,
+            streams,
+            registrar,
+            documents,
+        })
     }
 }
 

@@ -17,6 +17,8 @@ use platform::{
 use serde::Deserialize;
 use tenants::environment::Mode;
 
+use crate::documents::{self, StoreSection};
+
 /// The configuration of the control plane.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,6 +31,8 @@ pub struct ControlPlaneConfig {
     pub keys: KeysConfig,
     /// Who may do everything that operators may: the first clients, before there is anybody to register others.
     pub operators: Vec<ClientSection>,
+    /// Where the documents of tenants are: one store per jurisdiction.
+    pub documents: Vec<StoreSection>,
     /// The authority of the cell link.
     pub pki: PkiSection,
     /// What callers are shown over TLS; none where something in front ends it.
@@ -87,7 +91,7 @@ impl Config for ControlPlaneConfig {
     const DEFAULTS: &'static str = include_str!("../control-plane.default.toml");
 
     fn check(&self, faults: &mut Faults) {
-        let Self { control_plane, operators, database, tls, http, telemetry, egress, .. } = self;
+        let Self { control_plane, operators, documents, database, tls, http, telemetry, egress, .. } = self;
         let mode = control_plane.mode;
         live::check("control_plane", (mode, &control_plane.public_url), database, tls.as_ref(), faults);
         let named = (1..=63).contains(&control_plane.name.len())
@@ -109,6 +113,7 @@ impl Config for ControlPlaneConfig {
         for (index, operator) in operators.iter().enumerate() {
             operator.check(&format!("operators.{index}"), mode, false, faults);
         }
+        documents::check_stores(documents, "documents", mode, faults);
         http.check("http", faults);
         telemetry.check("telemetry", faults);
         egress.check("egress", faults);

@@ -12,6 +12,7 @@ pub mod caller;
 pub mod cells;
 pub mod clients;
 pub mod config;
+pub mod documents;
 pub mod environments;
 pub mod links;
 pub mod migrations;
@@ -73,6 +74,9 @@ pub enum ControlPlaneError {
     /// The operators of the configuration cannot be registered.
     #[error("`operators`: {0}")]
     Operators(#[from] platform::oauth::RegistrationError),
+    /// A store of documents cannot be opened.
+    #[error(transparent)]
+    Documents(#[from] documents::StoreError),
     /// The problem texts are incomplete: a mistake of this build.
     #[error(transparent)]
     Texts(#[from] platform::problem::CatalogueError),

@@ -15,5 +15,6 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     all.push(Box::new(crate::cells::MIGRATION));
     all.push(Box::new(crate::links::MIGRATION));
     all.push(Box::new(crate::clients::MIGRATION));
+    all.push(Box::new(crate::documents::MIGRATION));
     all
 }

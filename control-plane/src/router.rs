@@ -15,7 +15,7 @@ use platform::{
 use utoipa::openapi::OpenApi;
 
 use crate::{
-    ControlPlaneError, app::App, caller, cells, clients, environments, links, names, operations,
+    ControlPlaneError, app::App, caller, cells, clients, documents, environments, links, names, operations,
     organizations, regions, tenants,
 };
 
@@ -29,6 +29,7 @@ pub static DOMAIN: Domain = Domain {
         regions::http::CODES,
         tenants::http::CODES,
         tenants::residency::http::CODES,
+        documents::http::CODES,
         operations::http::CODES,
         environments::http::CODES,
         clients::http::CODES,
@@ -47,6 +48,7 @@ pub fn scopes() -> Vec<&'static str> {
         organizations::http::SCOPES,
         regions::http::SCOPES,
         tenants::http::SCOPES,
+        documents::http::SCOPES,
         operations::http::SCOPES,
         environments::http::SCOPES,
         clients::http::SCOPES,
@@ -60,6 +62,7 @@ fn slices() -> OpenApiRouter<App> {
         .merge(organizations::http::router())
         .merge(regions::http::router())
         .merge(tenants::http::router())
+        .merge(documents::http::router())
         .merge(operations::http::router())
         .merge(environments::http::router())
         .merge(clients::http::router())

@@ -175,6 +175,10 @@ ids! {
     OperationId = "op";
     /// A record that a condition of residency is met.
     ResidencyId = "res";
+    /// A document about a tenant's own people and papers.
+    DocumentId = "doc";
+    /// A link to a document that somebody was given.
+    DocumentLinkId = "dlk";
     /// A bundle of everything that an environment had.
     ExportId = "exp";
     /// A row of the work queue.

@@ -31,6 +31,7 @@ use tenants::{
 
 pub use self::{
     credentials::Certificate,
+    http::OUT_OF_BOUNDS,
     model::{
         Attestation, Cell, Change, Enrolled, JOIN_TOKEN_LIVES, JoinToken, Lack, MOST_CAPACITY, New,
         STALE_AFTER, Seen, State, Want, next_revision,

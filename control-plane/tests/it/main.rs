@@ -5,6 +5,7 @@
 mod cells;
 mod clients;
 mod document;
+mod documents;
 mod environments;
 mod link;
 mod links;

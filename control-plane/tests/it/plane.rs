@@ -76,6 +76,21 @@ impl Plane {
     }
 
     async fn at(db: TestDb, clock: Clock) -> Self {
+        Self::with(db, clock, |_| {}).await
+    }
+
+    /// One control plane on each database, configured a little otherwise.
+    pub async fn both_with(change: impl Fn(&mut ControlPlaneConfig)) -> [Self; 2] {
+        let postgres = TestDb::postgres(migrations).await;
+        [Self::sqlite_with(&change).await, Self::with(postgres, Clock::system(), &change).await]
+    }
+
+    /// A control plane on SQLite, configured a little otherwise.
+    pub async fn sqlite_with(change: impl Fn(&mut ControlPlaneConfig)) -> Self {
+        Self::with(TestDb::sqlite(migrations).await, Clock::system(), change).await
+    }
+
+    async fn with(db: TestDb, clock: Clock, change: impl Fn(&mut ControlPlaneConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("control-plane.toml");
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -91,6 +106,7 @@ impl Plane {
         std::fs::write(&file, text).unwrap();
         let mut config: ControlPlaneConfig = config::load(Some(&file), []).unwrap();
         config.database = db.config().clone();
+        change(&mut config);
         let drain = Drain::new();
         let app = App::start(&config, clock, &drain).await.unwrap();
         let readiness = Readiness::new(drain.clone());

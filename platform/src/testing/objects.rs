@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use s3s::{
@@ -214,6 +215,11 @@ impl S3 for Memory {
             .try_collect()
             .await
             .map_err(|error| S3Error::with_source(S3ErrorCode::IncompleteBody, error))?;
+        let bytes = parts.concat();
+        let hash = STANDARD.encode(ring::digest::digest(&ring::digest::SHA256, &bytes));
+        if input.checksum_sha256.is_some_and(|announced| announced != hash) {
+            return Err(no(S3ErrorCode::BadDigest));
+        }
         let mut state = self.open(&input.bucket)?;
         if input.if_none_match.is_some() && state.objects.contains_key(&input.key) {
             return Err(no(S3ErrorCode::PreconditionFailed));
@@ -225,7 +231,7 @@ impl S3 for Memory {
         state.next += 1;
         let id = state.next.to_string();
         let until = input.object_lock_retain_until_date;
-        let version = Version { id: id.clone(), bytes: parts.concat(), until };
+        let version = Version { id: id.clone(), bytes, until };
         state.objects.entry(input.key).or_default().push(version);
         if state.trouble == Trouble::Mute {
             return Err(no(S3ErrorCode::InternalError));

@@ -1,7 +1,9 @@
 //! Where the control plane lives: its folder, configuration and address, and what an operator needs.
 
 use std::{
-    env, fs,
+    env,
+    fmt::Write,
+    fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
@@ -13,12 +15,14 @@ use platform::{ctx::Clock, oauth::Credential, pki, random};
 use tenants::{
     contract::PublicKey,
     id::{ClientId, Id},
+    profile,
 };
 
 use super::{
     LaunchError,
     files::{credential, write_whole},
     process::Job,
+    site::regions,
 };
 use crate::transport::Http;
 
@@ -61,7 +65,7 @@ impl Plane {
         if !file.try_exists().map_err(written)? {
             // Both held until both are known.
             let held = [TcpListener::bind(("127.0.0.1", 0))?, TcpListener::bind(("127.0.0.1", 0))?];
-            let text = config(held[0].local_addr()?, held[1].local_addr()?, &operator);
+            let text = config(held[0].local_addr()?, held[1].local_addr()?, &operator)?;
             write_whole(&file, &text).map_err(written)?;
         }
         let config: ControlPlaneConfig = platform::config::load(Some(&file), env::vars())
@@ -138,9 +142,9 @@ impl Plane {
 }
 
 /// Paths are relative to the folder, where the process is started, so that the whole may be moved.
-fn config(listen: SocketAddr, link: SocketAddr, operator: &Credential) -> String {
+fn config(listen: SocketAddr, link: SocketAddr, operator: &Credential) -> Result<String, LaunchError> {
     let PublicKey { kid, x, y } = operator.public();
-    format!(
+    let mut text = format!(
         r#"# Written once by `tambo`, which keeps your changes. Every key: control-plane/control-plane.default.toml
 # Paths are relative to the folder that it is started in: this one.
 
@@ -170,5 +174,23 @@ issuing_key_file = "pki/issuing/issuing.key"
 limit_ms = 5000
 "#,
         id = operator.id(),
-    )
+    );
+    let regions = regions();
+    for profile in profile::all() {
+        let (id, country) = (&profile.jurisdiction.id, profile.jurisdiction.country);
+        let region = regions.iter().find(|region| region.country == country);
+        let region = &region.ok_or_else(|| LaunchError::NoRegion(country.to_string()))?.code;
+        let store =
+            format!("jurisdiction = \"{id}\"\nregion = \"{region}\"\nobjects.folder = \"documents/{id}\"");
+        writeln!(text, "\n[[documents]]\n{store}").expect("a text takes what is written to it");
+    }
+    Ok(text)
+}
+
+#[test]
+fn every_jurisdiction_gets_a_store_of_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    let plane = Plane::prepare(folder.path()).unwrap();
+    let stores = plane.config.documents.iter().map(|store| &store.jurisdiction);
+    assert!(stores.eq(profile::all().iter().map(|profile| &profile.jurisdiction.id)));
 }

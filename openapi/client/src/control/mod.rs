@@ -2,19 +2,21 @@
 
 mod cells;
 mod clients;
+mod documents;
 mod environments;
 mod shared;
 mod tenants;
 
 use ::tenants::{
     environment::Mode,
-    id::{CellId, ClientId, EnvironmentId, OperationId, OrganizationId, ResidencyId, TenantId},
+    id::{CellId, ClientId, DocumentId, EnvironmentId, OperationId, OrganizationId, ResidencyId, TenantId},
     region::RegionCode,
 };
 
 pub use self::tenants::*;
 pub use cells::*;
 pub use clients::*;
+pub use documents::*;
 pub use environments::*;
 pub use shared::*;
 
@@ -87,6 +89,15 @@ operations! {
     /// Takes a record back.
     residency_record_withdraw(id: TenantId, record_id: ResidencyId) -> ResidencyRecord, Plain
         = POST "/v1/tenants/{id}/residency-records/{record_id}/withdrawals";
+
+    /// Records a document of a tenant; the answer says how to put it.
+    document_create(id: TenantId, new: &DocumentNew) -> Document, Plain = POST "/v1/tenants/{id}/documents" .json(new);
+    /// Lists the documents of a tenant.
+    document_list(id: TenantId) -> Page<Document>, Plain = GET "/v1/tenants/{id}/documents";
+    /// Reads what is known of a document.
+    document_get(id: DocumentId) -> Document, Plain = GET "/v1/documents/{id}";
+    /// Asks for a link to get a document.
+    document_link(id: DocumentId) -> DocumentLink, Plain = POST "/v1/documents/{id}/links";
 
     /// Declares an environment; the operation makes it.
     environment_create(id: TenantId, new: &EnvironmentNew) -> Operation, Planned

@@ -20,7 +20,7 @@ const CONTROL_PLANE: Order = &[
     &["organizations", "regions"],
     &["cells"],
     &["tenants"],
-    &["operations"],
+    &["documents", "operations"],
     &["environments"],
     &["clients"],
     &["links"],

@@ -157,6 +157,13 @@ impl<'a> Clients<'a> {
         Entity::find().filter(Column::ShardId.eq(self.scope.shard)).filter(Column::ScopeId.eq(self.scope.id))
     }
 
+    fn of(&self, environment: Option<EnvironmentId>) -> sea_orm::Select<Entity> {
+        self.select().filter(match environment {
+            Some(id) => Column::EnvironmentId.eq(id.uuid()),
+            None => Column::EnvironmentId.is_null(),
+        })
+    }
+
     pub async fn get(&self, id: ClientId) -> Result<Option<Client>, DbErr> {
         self.select().filter(Column::Id.eq(id.uuid())).one(&**self.tx).await?.map(read).transpose()
     }
@@ -167,8 +174,8 @@ impl<'a> Clients<'a> {
 
     /// Those of an environment that its cell is told of: who is not revoked, and the last `tombstones` that are.
     pub async fn told(&self, environment: EnvironmentId, tombstones: u64) -> Result<Vec<Client>, DbErr> {
-        let of = self.select().filter(Column::EnvironmentId.eq(environment.uuid()));
-        let gone = of.filter(Column::Revoked.eq(true)).order_by_desc(Column::UpdatedAt);
+        let gone =
+            self.of(Some(environment)).filter(Column::Revoked.eq(true)).order_by_desc(Column::UpdatedAt);
         let gone = gone.order_by_desc(Column::Id).limit(tombstones).all(&**self.tx).await?;
         let mut told = self.living(Some(environment)).await?;
         for row in gone {
@@ -180,21 +187,13 @@ impl<'a> Clients<'a> {
 
     /// Those of an environment, or of the organization itself, that are not revoked.
     pub async fn living(&self, environment: Option<EnvironmentId>) -> Result<Vec<Client>, DbErr> {
-        let of = match environment {
-            Some(id) => Column::EnvironmentId.eq(id.uuid()),
-            None => Column::EnvironmentId.is_null(),
-        };
-        let query = self.select().filter(of).filter(Column::Revoked.eq(false));
+        let query = self.of(environment).filter(Column::Revoked.eq(false));
         query.order_by_asc(Column::Id).all(&**self.tx).await?.into_iter().map(read).collect()
     }
 
     /// How many an environment, or the organization itself, has had.
     pub async fn count(&self, environment: Option<EnvironmentId>) -> Result<u64, DbErr> {
-        let of = match environment {
-            Some(id) => Column::EnvironmentId.eq(id.uuid()),
-            None => Column::EnvironmentId.is_null(),
-        };
-        self.select().filter(of).count(&**self.tx).await
+        self.of(environment).count(&**self.tx).await
     }
 
     pub async fn insert(&self, client: &Client) -> Result<(), DbErr> {

@@ -319,6 +319,11 @@ impl Record {
             && self.holds(TOKENS_ISSUED)
     }
 
+    /// Whether that generation was its removal, and is done.
+    pub fn is_removed_in(&self, generation: u64) -> bool {
+        self.phase == Phase::Removed && self.generation == generation
+    }
+
     /// Whether a condition was seen, and held.
     pub fn holds(&self, name: &str) -> bool {
         self.conditions.iter().any(|one| one.r#type == name && one.status == Status::True)

@@ -81,11 +81,21 @@ impl Converger {
 
     /// Keeps what there is until the law, or the control plane, lets it go.
     pub(super) async fn hold(&self, record: &Record) -> Result<Look, Error> {
-        let Some(closed) = closed(record) else { return Ok(Look::There) };
+        // Whole microseconds, as they are stored.
+        let Some(closed) = closed(record).map(|closed| closed.trunc_subsecs(6)) else {
+            return Ok(Look::There);
+        };
         let scope = Scope::new(record.shard, record.id.uuid());
-        // A clock that was behind makes no hold shorter: what was booked was booked before.
-        let booked = ledger::system::booked_until(&self.db, record.shard).await?;
-        let ended = closed.max(record.made_at).max(booked);
+        let written = system::hold_written(&self.db, record).await?;
+        let ended = match written {
+            Some(written) if written.ended >= closed => written.ended,
+            // A clock that was behind makes no hold shorter: what was booked was booked before. Asked once, since others
+            // go on booking.
+            _ => {
+                let booked = ledger::system::booked_until(&self.db, record.shard).await?;
+                closed.max(record.made_at).max(booked).trunc_subsecs(6)
+            }
+        };
         let mut kept = false;
         for remains in self.remains {
             if let Some(is_kept) = remains.is_kept {
@@ -95,18 +105,15 @@ impl Converger {
         let wanted = record.intent.as_ref().and_then(|intent| intent.hold_until);
         let law = record.law_holds_until(ended, self.environments.home().profile);
         // An environment without books and parties has nothing that anybody could ask for.
-        // Whole microseconds, as they are stored.
-        let mut until =
-            wanted.into_iter().chain(law.filter(|_| kept)).max().map(|until| until.trunc_subsecs(6));
-        if let Some(begun) = until {
-            let Some(stored) = system::begin_hold(&self.db, record, ended, begun).await? else {
-                return Ok(Look::Past);
-            };
-            until = Some(stored.max(begun));
-        } else {
+        let wanted = wanted.into_iter().chain(law.filter(|_| kept)).max().map(|until| until.trunc_subsecs(6));
+        let until = match wanted {
+            Some(until) => match system::begin_hold(&self.db, record, ended, until).await? {
+                Some(stored) => Some(stored),
+                None => return Ok(Look::Past),
+            },
             // What was begun goes on, whatever is wanted or found now.
-            until = until.max(system::held_until(&self.db, record).await?);
-        }
+            None => written.map(|written| written.until),
+        };
         let Some(until) = until else { return Ok(Look::There) };
         Ok(self.held(record, until))
     }

@@ -7,9 +7,7 @@ use platform::db::{
     Role, Tx,
     schema::{Migration, Privilege, Table},
 };
-use sea_orm::{
-    ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, sea_query::OnConflict,
-};
+use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, sea_query::OnConflict};
 use sea_orm_migration::schema::{timestamp_with_time_zone, uuid};
 use tenants::id::EnvironmentId;
 
@@ -47,10 +45,23 @@ mod hold {
 
 use hold::{ActiveModel, Column, Entity};
 
-/// Until when it is kept, as far as is written.
-pub async fn until(tx: &Tx, id: EnvironmentId) -> Result<Option<DateTime<Utc>>, DbErr> {
-    let query = Entity::find().filter(Column::Id.eq(id.uuid())).order_by_desc(Column::HoldUntil);
-    Ok(query.one(&**tx).await?.map(|row| row.hold_until))
+/// What the rows of an environment say together.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// When it ended, at the latest.
+    pub ended: DateTime<Utc>,
+    /// Until when it is kept.
+    pub until: DateTime<Utc>,
+}
+
+/// Until when an environment is kept, as far as is written.
+pub async fn written(tx: &Tx, id: EnvironmentId) -> Result<Option<Written>, DbErr> {
+    let rows = Entity::find().filter(Column::Id.eq(id.uuid())).all(&**tx).await?;
+    let written = rows.into_iter().map(|row| Written { ended: row.ended_at, until: row.hold_until });
+    Ok(written.reduce(|one, other| Written {
+        ended: one.ended.max(other.ended),
+        until: one.until.max(other.until),
+    }))
 }
 
 /// Writes that what ended then is kept until then.

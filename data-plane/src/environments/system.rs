@@ -22,7 +22,8 @@ use tenants::{
 use super::{
     Environments, Remains,
     model::{Home, Record, Step, knows_later, same_demand},
-    retention, store,
+    retention::{self, Written},
+    store,
     work::CONVERGE,
 };
 
@@ -58,6 +59,7 @@ pub async fn want_in_tx(
     now: DateTime<Utc>,
 ) -> Result<Wanted, DbErr> {
     if let Some(record) = store::get(tx, intent.id).await?
+        && !record.is_removed_in(generation)
         && let Some(known) = judge(tx, &record, intent, generation).await?
     {
         return Ok(known);
@@ -66,6 +68,11 @@ pub async fn want_in_tx(
     // Again, now that nobody else changes it.
     let before = store::get(tx, intent.id).await?;
     let shard = match &before {
+        Some(record) if record.is_removed_in(generation) => {
+            // Nothing is to be done, and its names stay gone; who asks again has not been told, and is.
+            store::update(tx, record, &Record { observed_version: version, ..record.clone() }).await?;
+            return Ok(Wanted::Known);
+        }
         Some(record) => {
             if let Some(known) = judge(tx, record, intent, generation).await? {
                 return Ok(known);
@@ -105,10 +112,6 @@ async fn judge(
     let Some(stored) = &record.intent else { return Ok(None) };
     if generation < record.generation {
         return Ok(Some(Wanted::Behind { stored: record.generation }));
-    }
-    if record.phase == Phase::Removed && generation == record.generation {
-        // Its names are gone, and nothing is to be done.
-        return Ok(Some(Wanted::Known));
     }
     if knows_later(stored, intent) {
         return Ok(Some(Wanted::Behind { stored: record.generation }));
@@ -341,24 +344,26 @@ pub(super) async fn begin_hold(
         if store::hold(&tx, record.id).await? != Some(record.observed_version) {
             return Ok(None);
         }
-        match retention::until(&tx, record.id).await? {
-            Some(stored) if stored >= until => Ok(Some(stored)),
-            _ => {
-                retention::begin(&tx, record.id, ended, until).await?;
-                tx.commit().await?;
-                Ok(Some(until))
-            }
+        let written = retention::written(&tx, record.id).await?;
+        if let Some(written) = written
+            && written.ended >= ended
+            && written.until >= until
+        {
+            return Ok(Some(written.until));
         }
+        retention::begin(&tx, record.id, ended, until).await?;
+        tx.commit().await?;
+        Ok(Some(written.map_or(until, |written| written.until.max(until))))
     })
     .await
 }
 
-/// Until when an environment is kept, as far as is written.
-pub(super) async fn held_until(db: &Db, record: &Record) -> Result<Option<DateTime<Utc>>, DbErr> {
+/// Until when an environment is kept and since when, as far as is written.
+pub(super) async fn hold_written(db: &Db, record: &Record) -> Result<Option<Written>, DbErr> {
     let tx = db.begin_system().await?;
-    let until = retention::until(&tx, record.id).await?;
+    let written = retention::written(&tx, record.id).await?;
     tx.commit().await?;
-    Ok(until)
+    Ok(written)
 }
 
 /// Removes at most `limit` rows of an environment; how many, and nothing if something else is wanted of it by now.

@@ -1,7 +1,7 @@
 //! The end of an environment, on both databases: what goes, what stays, and when.
 
-use chrono::{DateTime, TimeDelta, Utc};
-use data_plane::environments::{Converged, Converger};
+use chrono::{DateTime, Months, TimeDelta, Utc};
+use data_plane::environments::{Converged, Converger, Wanted, mark_reported_in_tx, observed_since};
 use ledger::system::{open_holds, verify_chain, verify_totals};
 use platform::{
     ctx::{Clock, Scope},
@@ -96,21 +96,27 @@ impl Cell {
         now + SETTLED
     }
 
+    /// Its id as the database writes it.
+    fn id_of(&self, number: u128) -> String {
+        match self.app.db.backend() {
+            Backend::Sqlite => format!("x'{}'", environment(number).uuid().simple()),
+            Backend::Postgres => format!("'{}'", environment(number).uuid()),
+        }
+    }
+
     /// The rows of an environment, by table.
     async fn rows_of(&self, number: u128) -> Vec<(String, i64)> {
-        let root = self.root().await;
-        let (tables, id) = match self.app.db.backend() {
-            Backend::Sqlite => (
+        let (root, id) = (self.root().await, self.id_of(number));
+        let tables = match self.app.db.backend() {
+            Backend::Sqlite => {
                 "SELECT m.name, c.name FROM sqlite_master m, pragma_table_info(m.name) c WHERE m.type = 'table' \
-                 AND c.name IN ('environment_id', 'scope_id') AND m.name NOT IN ('work', 'oauth_client')",
-                format!("x'{}'", environment(number).uuid().simple()),
-            ),
-            Backend::Postgres => (
+                 AND c.name IN ('environment_id', 'scope_id') AND m.name NOT IN ('work', 'oauth_client')"
+            }
+            Backend::Postgres => {
                 "SELECT table_name::text, column_name::text FROM information_schema.columns WHERE \
                  table_schema = 'public' AND column_name IN ('environment_id', 'scope_id') \
-                 AND table_name NOT IN ('work', 'oauth_client')",
-                format!("'{}'", environment(number).uuid()),
-            ),
+                 AND table_name NOT IN ('work', 'oauth_client')"
+            }
         };
         let backend = root.get_database_backend();
         let mut found = Vec::new();
@@ -235,6 +241,56 @@ async fn what_the_law_wants_kept_is_kept_until_then_whatever_the_clock_says_mean
         assert_eq!(cell.at(until + TimeDelta::hours(23), 10).await.phase, Phase::Removing, "{on}");
         assert_eq!(cell.at(until + TimeDelta::hours(24), 10).await.phase, Phase::Removed, "{on}");
         cell.books_stand().await;
+    }
+}
+
+#[tokio::test]
+async fn what_others_book_prolongs_no_hold_and_a_clock_that_was_behind_shortens_none() {
+    for cell in Cell::both().await {
+        let on = label(cell.app.db.backend());
+        let booked = cell.app.clock.now();
+        cell.lively(10).await;
+        // As one whose books the law wants kept.
+        let live = format!("UPDATE environment SET mode = 'live' WHERE id = {}", cell.id_of(10));
+        assert_eq!(cell.root().await.execute_unprepared(&live).await.unwrap().rows_affected(), 1);
+
+        // It is closed by a clock that is a month behind.
+        let past = booked - TimeDelta::days(30);
+        cell.want(&phased(10, Desired::Removed), 2).await;
+        cell.at(past, 10).await;
+        let seen = cell.at(past + SETTLED, 10).await;
+        let until = seen.hold_until.unwrap_or_else(|| panic!("{on}: {:?}", seen.conditions));
+        let profile = tenants::profile::profile(&intent(10).jurisdiction).unwrap();
+        let least = booked.checked_add_months(Months::new(12 * profile.retention.years)).unwrap();
+        assert!(until >= least, "{on}: {until} is before {least}");
+
+        cell.lively(11).await;
+        assert_eq!(cell.at(past + TimeDelta::days(1), 10).await.hold_until, Some(until), "{on}");
+    }
+}
+
+#[tokio::test]
+async fn who_asks_again_for_a_removal_that_is_done_is_told_again() {
+    for cell in Cell::both().await {
+        let on = label(cell.app.db.backend());
+        cell.lively(10).await;
+        let later = cell.ends(10).await;
+        assert_eq!(cell.at(later, 10).await.phase, Phase::Removed, "{on}");
+        let unreported = async || observed_since(&cell.app.db, 0, 10).await.unwrap();
+        let told: Vec<_> = unreported().await.iter().map(|(version, seen)| (seen.id, *version)).collect();
+        let tx = cell.app.db.begin_system().await.unwrap();
+        mark_reported_in_tx(&tx, &told).await.unwrap();
+        tx.commit().await.unwrap();
+        assert!(unreported().await.is_empty(), "{on}");
+
+        // The control plane has died between two steps, and does not know.
+        assert_eq!(cell.want(&phased(10, Desired::Removed), 2).await, Wanted::Known, "{on}");
+        let again = unreported().await;
+        assert_eq!(again.len(), 1, "{on}");
+        let (_, seen) = &again[0];
+        assert_eq!((seen.id, seen.phase, seen.generation), (environment(10), Phase::Removed, 2), "{on}");
+        let stored = cell.seen(environment(10)).await.intent.unwrap();
+        assert_eq!(stored.tenant_name, "", "{on}: its names stay gone");
     }
 }
 

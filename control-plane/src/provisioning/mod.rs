@@ -200,11 +200,16 @@ impl Run<'_> {
                 self.end(&environment, after, operation.as_ref(), operations::State::Succeeded, None).await?;
                 Ok(None)
             }
+            Next::Release if environment.cell.is_some() => {
+                // Written down first: what comes next forgets what says that it may go.
+                let after = Environment { cell: None, ..environment.clone() };
+                self.write(&environment, after, operation.as_ref(), "release", StepState::Done, None).await?;
+                Ok(None)
+            }
             Next::Release => {
-                system::release(self.db, environment.cell, id).await?;
+                system::release(self.db, id).await?;
                 let mut after = Environment {
                     state: EnvironmentState::Removed,
-                    cell: None,
                     observed_generation: environment.generation,
                     ..environment.clone()
                 };

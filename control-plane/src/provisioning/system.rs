@@ -82,10 +82,10 @@ pub async fn found(
 }
 
 /// Frees the place of an environment that its cell has nothing of, and forgets what was published and reported.
-pub async fn release(db: &Db, cell: Option<CellId>, environment: EnvironmentId) -> Result<(), DbErr> {
+pub async fn release(db: &Db, environment: EnvironmentId) -> Result<(), DbErr> {
     db::retry(|| async {
         let tx = db.begin_system().await?;
-        if let Some(cell) = cell {
+        if let Some(cell) = cells::placed_in_tx(&tx, environment).await? {
             links::unpublish_in_tx(&tx, cell, &environment.to_string()).await?;
             links::system::forget(&tx, cell, environment).await?;
         }

@@ -314,14 +314,17 @@ fn a_place_that_is_none_is_refused_as_a_key_that_nobody_reads() {
 async fn who_is_killed_at_a_step_comes_to_the_same_end() {
     walk(|act, steps| {
         // Of each process a step of most environments, in the middle, on either side.
-        let often = |of: Who| move |stop: &Stop| stop.0 == of && stop.1.time > 1;
+        let is_often = |of: Who| move |stop: &Stop| stop.0 == of && stop.1.time > 1;
         let places = places(steps);
-        let places = [Who::ControlPlane, Who::Cell].into_iter().flat_map(|of| {
-            let of: Vec<&Stop> = places.iter().filter(|stop| often(of)(stop)).collect();
+        let often = [Who::ControlPlane, Who::Cell].into_iter().flat_map(|of| {
+            let of: Vec<&Stop> = places.iter().filter(|stop| is_often(of)(stop)).collect();
             let at = of.len() * (act as usize + 1) / 6;
             of.get(at).map(|stop| (*stop).clone())
         });
-        places.collect()
+        // And the last step of all: what it is to write down, nothing else says any more.
+        let last = |stop: &&Stop| stop.0 == Who::ControlPlane && stop.1.side == Side::Before;
+        let last = places.iter().rfind(last).filter(|_| act == Act::Remove);
+        often.chain(last.cloned()).collect()
     })
     .await;
 }

@@ -11,7 +11,10 @@ mod site;
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::future::join_all;
-use platform::failpoint::{LIST, Place, Side, VARIABLE};
+use platform::{
+    failpoint::{LIST, Place, Side, VARIABLE},
+    random,
+};
 use serde_json::{Value, json};
 use tenants::id::{ClientId, EnvironmentId};
 use uuid::Uuid;
@@ -63,6 +66,8 @@ impl Act {
 struct Walk {
     site: Site,
     region: String,
+    organization: Value,
+    /// New ones for each provisioning: with the first environment a tenant changes, too.
     tenants: Vec<String>,
     environments: Vec<String>,
 }
@@ -75,36 +80,54 @@ impl Walk {
         let caller = site.caller.clone();
         let new = json!({"external_id": "tianguis", "name": "Tianguis", "country": "MX"});
         let organization = caller.post("/v1/organizations", new).await["id"].clone();
-        let tenants = (0..ENVIRONMENTS).map(async |number| {
-            let name = format!("tianguis-{number}");
-            let new = json!({
-                "organization_id": organization, "external_id": name, "name": name,
-                "jurisdiction": "mx-cnbv", "licence": "IFPE",
-            });
-            let id = caller.post("/v1/tenants", new).await["id"].as_str().unwrap().to_owned();
-            for step in ["verifications", "approvals"] {
-                let why = json!({"reason": {"code": "a_test", "detail": "A test says so"}});
-                caller.post(&format!("/v1/tenants/{id}/{step}"), why).await;
+        Self { site, region, organization, tenants: Vec::new(), environments: Vec::new() }
+    }
+
+    /// Makes what an act needs.
+    async fn prepare(&mut self, act: Act) {
+        match act {
+            Act::Provision => {
+                let tenants = (0..ENVIRONMENTS).map(|_| self.tenant());
+                self.tenants = join_all(tenants).await;
             }
-            id
+            Act::Remove => {
+                // Something that has to be taken away.
+                self.site.write(Who::Cell, REFUSALS).await;
+                let left = self.site.rows(Who::Cell, "SELECT hex(id) FROM ledger_rejection", 1).await;
+                assert_eq!(left.len(), ENVIRONMENTS);
+            }
+            Act::Register | Act::Suspend | Act::Resume => {}
+        }
+    }
+
+    /// An approved one.
+    async fn tenant(&self) -> String {
+        let caller = &self.site.caller;
+        let name = format!("tianguis-{:032x}", random::bits());
+        let new = json!({
+            "organization_id": self.organization, "external_id": name, "name": name,
+            "jurisdiction": "mx-cnbv", "licence": "IFPE",
         });
-        let tenants = join_all(tenants).await;
-        Self { site, region, tenants, environments: Vec::new() }
+        let id = caller.post("/v1/tenants", new).await["id"].as_str().unwrap().to_owned();
+        for step in ["verifications", "approvals"] {
+            let why = json!({"reason": {"code": "a_test", "detail": "A test says so"}});
+            caller.post(&format!("/v1/tenants/{id}/{step}"), why).await;
+        }
+        id
     }
 
     /// Does something with all environments; whoever is to be stopped is killed there and started again. Whether the
     /// place was reached before all was done.
     async fn round(&mut self, act: Act, stop: Option<&Stop>) -> bool {
-        if act == Act::Remove {
-            // Something that has to be taken away.
-            self.site.write(Who::Cell, REFUSALS).await;
-            let left = self.site.rows(Who::Cell, "SELECT hex(id) FROM ledger_rejection", 1).await;
-            assert_eq!(left.len(), ENVIRONMENTS);
-        }
-        let acting = self.acting(act);
+        self.prepare(act).await;
         if let Some((who, place)) = stop {
             self.site.restart(*who, Some(&place.to_string())).await;
         }
+        self.go(act, stop).await
+    }
+
+    async fn go(&mut self, act: Act, stop: Option<&Stop>) -> bool {
+        let acting = self.acting(act);
         let (environments, reached) = self.site.through(stop, acting).await;
         self.environments = environments;
         self.compare(act).await;
@@ -141,10 +164,11 @@ impl Walk {
 
     /// The steps that each process persists in an act, from its start, and how often.
     async fn steps(&mut self, act: Act) -> Steps {
+        self.prepare(act).await;
         for who in [Who::ControlPlane, Who::Cell] {
             self.site.restart(who, Some(LIST)).await;
         }
-        assert!(!self.round(act, None).await);
+        assert!(!self.go(act, None).await);
         let mut steps = BTreeMap::new();
         for who in [Who::ControlPlane, Who::Cell] {
             self.site.steps(who, &mut steps);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use platform::{
     drain::Drain,
     tls::{TlsFiles, TlsServer},
@@ -9,10 +10,12 @@ use platform::{
 };
 use tokio::task::JoinSet;
 
-use crate::{PLATFORM, app::App, cells};
+use crate::{PLATFORM, app::App, cells, config::PkiSection};
 
 /// The link's own certificate lives a day.
 const CERTIFY_EVERY: Duration = Duration::from_secs(3600);
+/// How long before its end somebody has to see to the issuing certificate.
+const SOON: TimeDelta = TimeDelta::days(30);
 
 /// The tasks; they end when the drain begins.
 pub struct Background(JoinSet<()>);
@@ -22,6 +25,21 @@ impl Background {
     pub async fn ended(mut self) {
         while self.0.join_next().await.is_some() {}
     }
+}
+
+/// Takes up the issuing certificate that is in the files by now; whether it is another.
+fn take_up(app: &App, pki: &PkiSection) -> bool {
+    let ca = &app.links.ca;
+    let other = ca.take_up(&pki.issuing_certificate_file, &pki.issuing_key_file).unwrap_or_else(|error| {
+        tracing::error!(%error, "the issuing certificate of the link could not be read anew");
+        false
+    });
+    if other {
+        tracing::info!(ends = %ca.ends(), "the link has another issuing certificate");
+    }
+    let left = ca.ends().signed_duration_since(app.clock.now());
+    metrics::gauge!("link_issuing_left_seconds").set(left.num_seconds() as f64);
+    other
 }
 
 /// Shows the listener of the links a fresh certificate.
@@ -36,13 +54,17 @@ fn certify(app: &App, tls: &TlsServer, names: &[String]) {
     if let Err(error) = tls.replace(&identity) {
         tracing::error!(%error, "the link's own certificate could not be used");
     }
+    let ends = app.links.ca.ends();
+    if ends.signed_duration_since(app.clock.now()) < SOON {
+        tracing::warn!(%ends, "the issuing certificate of the link ends soon: make the next one, `tambo control-plane reissue`");
+    }
 }
 
-/// Starts the tasks on the current runtime; `names` are those by which cells reach the listener `tls`, and `shown` is the
-/// certificate of the listener for callers, and its files.
+/// Starts the tasks on the current runtime; `names` are those by which cells reach the listener `tls`, which the authority
+/// of `pki` certifies, and `shown` is the certificate of the listener for callers, and its files.
 pub fn start(
     app: &App,
-    (tls, names): (TlsServer, Vec<String>),
+    (tls, names, pki): (TlsServer, Vec<String>, PkiSection),
     shown: Option<(TlsFiles, TlsServer)>,
     drain: &Drain,
 ) -> Background {
@@ -71,11 +93,18 @@ pub fn start(
         async move { app.issuer.keep_up().await }
     }));
     tasks.spawn(every(CERTIFY_EVERY, drain.clone(), {
-        let app = app.clone();
+        let (app, tls, names) = (app.clone(), tls.clone(), names.clone());
         move || {
             certify(&app, &tls, &names);
             std::future::ready(())
         }
+    }));
+    let signing = app.clone();
+    tasks.spawn(every(SHOW_EVERY, drain.clone(), move || {
+        if take_up(&signing, &pki) {
+            certify(&signing, &tls, &names);
+        }
+        std::future::ready(())
     }));
     let wrapping = app.clone();
     tasks.spawn(every(FORGET_EVERY, drain.clone(), move || {

@@ -135,7 +135,7 @@ pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), Control
     let shown = config.tls.as_ref().map(|files| files.server(app.clock.clone())).transpose();
     let shown = shown.map_err(ControlPlaneError::Shown)?;
     let callers = config.tls.clone().zip(shown.clone());
-    let background = background::start(&app, (tls.clone(), names), callers, &drain);
+    let background = background::start(&app, (tls.clone(), names, config.pki.clone()), callers, &drain);
     let db = app.db.clone();
     let readiness = Readiness::new(drain.clone()).check("database", move || {
         let db = db.clone();

@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rcgen::{
@@ -170,6 +171,8 @@ pub struct Issued {
     pub serial: Serial,
     /// The certificate, PEM.
     pub certificate_pem: String,
+    /// The issuing certificate that signed it, PEM.
+    pub chain_pem: String,
     /// When it ends.
     pub not_after: DateTime<Utc>,
 }
@@ -187,19 +190,18 @@ pub fn init(folder: &Path, now: DateTime<Utc>) -> Result<(), PkiError> {
     create(&home.join("root.key"), &key.serialize_pem(), 0o600)?;
     create(&home.join("root.pem"), &root.pem(), 0o644)?;
     let home = folder.join("issuing");
-    make_folder(&home)?;
-    issue(&home, &key, &root.pem(), now, create)
+    issue(&home, &key, &root.pem(), now, create).map(drop)
 }
 
-/// Replaces the issuing certificate and its key in a folder of [`init`]; needs the root's key. Who serves has to be
-/// started anew. What the certificate before signed stays good to its end.
+/// Makes the next issuing certificate and its key in the folder `issuing`, in the place of those that are there, and says
+/// when it ends. Needs the root's key, in the folder `root`. What the certificate before signed stays good to its end.
 ///
 /// # Errors
 /// There is no root, or a file cannot be written.
-pub fn reissue(folder: &Path, now: DateTime<Utc>) -> Result<(), PkiError> {
-    let [key, root] = ["root/root.key", "root/root.pem"].map(|name| read(&folder.join(name)));
+pub fn reissue(root: &Path, issuing: &Path, now: DateTime<Utc>) -> Result<DateTime<Utc>, PkiError> {
+    let [key, root] = ["root.key", "root.pem"].map(|name| read(&root.join(name)));
     let key = KeyPair::from_pem(&key?).map_err(|_| PkiError::Malformed("root's key"))?;
-    issue(&folder.join("issuing"), &key, &root?, now, replace)
+    issue(issuing, &key, &root?, now, replace)
 }
 
 type Put = fn(&Path, &str, u32) -> Result<(), PkiError>;
@@ -210,12 +212,14 @@ fn issue(
     root_pem: &str,
     now: DateTime<Utc>,
     put: Put,
-) -> Result<(), PkiError> {
+) -> Result<DateTime<Utc>, PkiError> {
     let root = Issuer::from_ca_cert_pem(root_pem, root_key)?;
     let key = KeyPair::generate()?;
     let issuing = authority("Tambo issuing", 0, now, ISSUING_LIFE)?.signed_by(&key, &root)?;
+    make_folder(home)?;
     put(&home.join("issuing.key"), &key.serialize_pem(), 0o600)?;
-    put(&home.join("issuing.pem"), &issuing.pem(), 0o644)
+    put(&home.join("issuing.pem"), &issuing.pem(), 0o644)?;
+    Ok(not_after(&parsed(issuing.der(), "issuing certificate")?))
 }
 
 fn make_folder(folder: &Path) -> Result<(), PkiError> {
@@ -250,16 +254,39 @@ fn read(file: &Path) -> Result<String, PkiError> {
 
 /// What signs the leaves.
 pub struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    chain_pem: String,
     root_pem: String,
     root_der: CertificateDer<'static>,
+    issuing: RwLock<Arc<Issuing>>,
+}
+
+/// An issuing certificate, and its key.
+struct Issuing {
+    issuer: Issuer<'static, KeyPair>,
+    chain_pem: String,
     ends: DateTime<Utc>,
+}
+
+impl Issuing {
+    fn load(root_der: &[u8], issuing_pem: &str, issuing_key_pem: &str) -> Result<Self, PkiError> {
+        let issuing_der = certificate(issuing_pem, "issuing certificate")?;
+        let key = KeyPair::from_pem(issuing_key_pem).map_err(|_| PkiError::Malformed("issuing key"))?;
+        let root = parsed(root_der, "root certificate")?;
+        let issuing = parsed(&issuing_der, "issuing certificate")?;
+        if issuing.verify_signature(Some(root.public_key())).is_err() {
+            return Err(PkiError::Mismatch("the issuing certificate was not signed by this root"));
+        }
+        if issuing.public_key().raw != key.subject_public_key_info() {
+            return Err(PkiError::Mismatch("the issuing key is not that of the issuing certificate"));
+        }
+        let ends = not_after(&issuing);
+        let issuer = Issuer::from_ca_cert_der(&issuing_der, key)?;
+        Ok(Self { issuer, chain_pem: issuing_pem.to_owned(), ends })
+    }
 }
 
 impl fmt::Debug for Ca {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ca").field("ends", &self.ends).finish_non_exhaustive()
+        f.debug_struct("Ca").field("ends", &self.ends()).finish_non_exhaustive()
     }
 }
 
@@ -270,19 +297,8 @@ impl Ca {
     /// One holds something else, or they do not belong together.
     pub fn load(root_pem: &str, issuing_pem: &str, issuing_key_pem: &str) -> Result<Self, PkiError> {
         let root_der = certificate(root_pem, "root certificate")?;
-        let issuing_der = certificate(issuing_pem, "issuing certificate")?;
-        let key = KeyPair::from_pem(issuing_key_pem).map_err(|_| PkiError::Malformed("issuing key"))?;
-        let root = parsed(&root_der, "root certificate")?;
-        let issuing = parsed(&issuing_der, "issuing certificate")?;
-        if issuing.verify_signature(Some(root.public_key())).is_err() {
-            return Err(PkiError::Mismatch("the issuing certificate was not signed by this root"));
-        }
-        if issuing.public_key().raw != key.subject_public_key_info() {
-            return Err(PkiError::Mismatch("the issuing key is not that of the issuing certificate"));
-        }
-        let ends = not_after(&issuing);
-        let issuer = Issuer::from_ca_cert_der(&issuing_der, key)?;
-        Ok(Self { issuer, chain_pem: issuing_pem.to_owned(), root_pem: root_pem.to_owned(), root_der, ends })
+        let issuing = RwLock::new(Arc::new(Issuing::load(&root_der, issuing_pem, issuing_key_pem)?));
+        Ok(Self { root_pem: root_pem.to_owned(), root_der, issuing })
     }
 
     /// From the three files.
@@ -291,6 +307,24 @@ impl Ca {
     /// As [`Ca::load`], or one cannot be read.
     pub fn open(root: &Path, issuing: &Path, issuing_key: &Path) -> Result<Self, PkiError> {
         Self::load(&read(root)?, &read(issuing)?, &read(issuing_key)?)
+    }
+
+    /// Signs with what is in these two files from now on; whether that is another issuing certificate than before.
+    ///
+    /// # Errors
+    /// One cannot be read, or they do not belong together or below the root; the one before goes on signing.
+    pub fn take_up(&self, issuing: &Path, issuing_key: &Path) -> Result<bool, PkiError> {
+        let (issuing_pem, issuing_key_pem) = (read(issuing)?, read(issuing_key)?);
+        if issuing_pem == self.issuing().chain_pem {
+            return Ok(false);
+        }
+        let next = Arc::new(Issuing::load(&self.root_der, &issuing_pem, &issuing_key_pem)?);
+        *self.issuing.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(true)
+    }
+
+    fn issuing(&self) -> Arc<Issuing> {
+        Arc::clone(&self.issuing.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The root, that everybody trusts.
@@ -307,14 +341,14 @@ impl Ca {
 
     /// The issuing certificate, PEM.
     #[must_use]
-    pub fn chain_pem(&self) -> &str {
-        &self.chain_pem
+    pub fn chain_pem(&self) -> String {
+        self.issuing().chain_pem.clone()
     }
 
     /// When the issuing certificate ends; nothing that it signs outlives it.
     #[must_use]
     pub fn ends(&self) -> DateTime<Utc> {
-        self.ends
+        self.issuing().ends
     }
 
     /// An identity for a server that is reached by these names or addresses, good for a day.
@@ -325,9 +359,10 @@ impl Ca {
         let key = KeyPair::generate()?;
         let mut leaf = CertificateParams::new(names.to_vec())?;
         let name = names.first().map_or("tambo", String::as_str);
-        self.leaf(&mut leaf, name, ExtendedKeyUsagePurpose::ServerAuth, now, SERVER_LIFE);
-        let certificate_pem = leaf.signed_by(&key, &self.issuer)?.pem();
-        Ok(Identity { key_pem: key.serialize_pem(), certificate_pem, chain_pem: self.chain_pem.clone() })
+        let by = self.issuing();
+        by.leaf(&mut leaf, name, ExtendedKeyUsagePurpose::ServerAuth, now, SERVER_LIFE);
+        let certificate_pem = leaf.signed_by(&key, &by.issuer)?.pem();
+        Ok(Identity { key_pem: key.serialize_pem(), certificate_pem, chain_pem: by.chain_pem.clone() })
     }
 
     /// A certificate for this cell, good for `life` and not longer than the issuing one. The request proves that who
@@ -353,12 +388,15 @@ impl Ca {
         let mut leaf = CertificateParams::new(Vec::new()).map_err(CsrError::Signing)?;
         leaf.subject_alt_names = vec![own];
         let usage = ExtendedKeyUsagePurpose::ClientAuth;
-        let (serial, not_after) = self.leaf(&mut leaf, &cell.to_string(), usage, now, life);
+        let by = self.issuing();
+        let (serial, not_after) = by.leaf(&mut leaf, &cell.to_string(), usage, now, life);
         request.params = leaf;
-        let certificate_pem = request.signed_by(&self.issuer).map_err(CsrError::Signing)?.pem();
-        Ok(Issued { serial, certificate_pem, not_after })
+        let certificate_pem = request.signed_by(&by.issuer).map_err(CsrError::Signing)?.pem();
+        Ok(Issued { serial, certificate_pem, chain_pem: by.chain_pem.clone(), not_after })
     }
+}
 
+impl Issuing {
     /// Everything that a leaf says besides whom it is for.
     fn leaf(
         &self,

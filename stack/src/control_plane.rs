@@ -2,6 +2,8 @@
 
 use std::{env, error::Error, path::PathBuf};
 
+use platform::{ctx::Clock, pki};
+
 use crate::{console::say, launch::Plane, leash::Leash};
 
 /// What to do.
@@ -25,6 +27,14 @@ enum Command {
         /// The folder, made if it is not there; what is in it is kept
         folder: PathBuf,
     },
+    /// Makes the next issuing certificate of the cell link, good for 90 days; control planes that serve take it up within a
+    /// minute, and cells notice nothing
+    Reissue {
+        /// The folder of root.key and root.pem, brought from where no server can read it
+        root: PathBuf,
+        /// The folder of issuing.key and issuing.pem, which are replaced; or a new one, for you to carry
+        issuing: PathBuf,
+    },
 }
 
 /// Does it.
@@ -36,6 +46,11 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
             let folder = plane.folder().display();
             say(format_args!("To serve:\n  cd '{folder}' && tambo control-plane serve {}", Plane::CONFIG));
             say(plane.way_in()?);
+            Ok(())
+        }
+        Command::Reissue { root, issuing } => {
+            let ends = pki::reissue(&root, &issuing, Clock::system().now())?;
+            say(format_args!("The issuing certificate in {} ends at {ends}.", issuing.display()));
             Ok(())
         }
     }

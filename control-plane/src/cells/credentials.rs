@@ -1,14 +1,22 @@
 //! The tables `join_token` and `link_certificate`: what a cell proves itself with. Secrets are stored as their hashes.
 
 use chrono::{DateTime, Utc};
-use platform::{db::Tx, pki::Serial};
+use platform::{
+    db::{Tx, schema::Columns},
+    pki::Serial,
+};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
+use sea_orm_migration::schema::text_null;
 use tenants::id::{CellId, JoinTokenId};
 
 use super::model::JoinToken;
 use crate::{PLATFORM, stored::wrong};
+
+/// By what a certificate was signed: whoever gets it again gets that with it, whatever signs by then.
+pub const CHAINS: Columns =
+    Columns::new("m0180_certificate_chains", "link_certificate", || vec![text_null("chain_pem")]);
 
 mod join_token {
     use sea_orm::entity::prelude::*;
@@ -52,6 +60,7 @@ mod certificate {
         pub cell_id: Uuid,
         pub csr_sha256: String,
         pub certificate_pem: String,
+        pub chain_pem: Option<String>,
         pub not_after: DateTimeUtc,
         pub issued_at: DateTimeUtc,
         pub seq: i64,
@@ -87,6 +96,8 @@ pub struct Certificate {
     pub csr_sha256: String,
     /// The certificate, PEM.
     pub certificate_pem: String,
+    /// The issuing certificate that signed it, PEM; none of one that was signed before this was kept.
+    pub chain_pem: Option<String>,
     /// When it ends.
     pub not_after: DateTime<Utc>,
     /// When it was signed.
@@ -200,6 +211,7 @@ fn read(row: certificate::Model) -> Result<Certificate, DbErr> {
         cell: CellId::from_uuid(row.cell_id),
         csr_sha256: row.csr_sha256,
         certificate_pem: row.certificate_pem,
+        chain_pem: row.chain_pem,
         not_after: row.not_after,
         issued_at: row.issued_at,
         seq: row.seq,
@@ -234,6 +246,7 @@ pub async fn insert(tx: &Tx, new: &Certificate) -> Result<(), DbErr> {
         cell_id: Set(new.cell.uuid()),
         csr_sha256: Set(new.csr_sha256.clone()),
         certificate_pem: Set(new.certificate_pem.clone()),
+        chain_pem: Set(new.chain_pem.clone()),
         not_after: Set(new.not_after),
         issued_at: Set(new.issued_at),
         seq: Set(new.seq),

@@ -30,7 +30,7 @@ use tenants::{
 };
 
 pub use self::{
-    credentials::Certificate,
+    credentials::{CHAINS, Certificate},
     http::OUT_OF_BOUNDS,
     model::{
         Attestation, Cell, Change, Enrolled, JOIN_TOKEN_LIVES, JoinToken, Lack, MOST_CAPACITY, New,

@@ -258,7 +258,7 @@ async fn link_enrol(
         contract,
         renew_at: renew_at(&issued),
         certificate_pem: issued.certificate_pem,
-        chain_pem: site.ca.chain_pem().to_owned(),
+        chain_pem: issued.chain_pem.unwrap_or_else(|| site.ca.chain_pem()),
         root_pem: site.ca.root_pem().to_owned(),
         not_after: issued.not_after,
         lineage: site.lineage,
@@ -284,7 +284,7 @@ async fn link_renew(
     let answer = Issued {
         renew_at: renew_at(&issued),
         certificate_pem: issued.certificate_pem,
-        chain_pem: site.ca.chain_pem().to_owned(),
+        chain_pem: issued.chain_pem.unwrap_or_else(|| site.ca.chain_pem()),
         not_after: issued.not_after,
         now_at: clock.now(),
     };

@@ -2,7 +2,11 @@
 
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use control_plane::{PLATFORM, cells, links as slice};
-use platform::{ctx::Clock, hash::sha256, pki::KeyAndRequest};
+use platform::{
+    ctx::Clock,
+    hash::sha256,
+    pki::{self, KeyAndRequest},
+};
 use serde_json::{Value, json};
 use tenants::{
     contract::{
@@ -164,6 +168,59 @@ async fn certificates_overlap_and_an_ended_one_is_good_for_renewal_only() {
         let copy = KeyAndRequest::make(cell).unwrap();
         links.renew(&ended, &copy.csr_pem, 1).await.is_refused("cell_forked");
         assert!(shown(&plane, cell).await["forked_at"].is_string());
+    }
+}
+
+/// Gives the authority of a control plane that serves the next issuing certificate.
+fn reissued(plane: &Plane) {
+    let files = &plane.config.pki;
+    let [root, issuing] =
+        [&files.root_certificate_file, &files.issuing_certificate_file].map(|file| file.parent().unwrap());
+    pki::reissue(root, issuing, plane.app.clock.now()).unwrap();
+    let ca = &plane.app.links.ca;
+    assert!(ca.take_up(&files.issuing_certificate_file, &files.issuing_key_file).unwrap());
+}
+
+#[tokio::test]
+async fn a_cell_renews_under_the_next_issuing_certificate_and_what_the_one_before_signed_stays_good() {
+    for plane in Plane::both_at(start()).await {
+        let cell = declared(&plane, "mx-1", 5).await;
+        let links = Links::of(&plane).await;
+        let fake = links.enrolled(cell).await;
+        let request = KeyAndRequest::make(cell).unwrap();
+        let first: Issued = links.renew(&fake.client, &request.csr_pem, 1).await.ok();
+        reissued(&plane);
+
+        // Whoever serves shows itself with the next one by now.
+        let links = Links::of(&plane).await;
+        let path = format!("desired?after=0&lineage={}&wait_ms=0", fake.enrolled.lineage);
+        links.get(&fake.client, &path).await.ok::<Desired>();
+        let again: Issued = links.renew(&fake.client, &request.csr_pem, 1).await.ok();
+        assert_eq!((&again.certificate_pem, &again.chain_pem), (&first.certificate_pem, &first.chain_pem));
+        let renewed = links.client(Some(&Links::identity(request, again)));
+        links.get(&renewed, &path).await.ok::<Desired>();
+        let request = KeyAndRequest::make(cell).unwrap();
+        let next: Issued = links.renew(&renewed, &request.csr_pem, 1).await.ok();
+        assert_ne!(next.chain_pem, first.chain_pem);
+        assert_eq!(next.chain_pem, plane.app.links.ca.chain_pem());
+        links.get(&links.client(Some(&Links::identity(request, next))), &path).await.ok::<Desired>();
+    }
+}
+
+#[tokio::test]
+async fn a_cell_whose_certificate_ended_with_its_issuer_renews_under_the_next_one() {
+    for plane in Plane::both_at(start()).await {
+        let cell = declared(&plane, "mx-1", 5).await;
+        let links = Links::of(&plane).await;
+        plane.app.clock.advance(TimeDelta::days(90) - TimeDelta::hours(1));
+        let fake = links.enrolled(cell).await;
+        assert_eq!(fake.enrolled.not_after, plane.app.links.ca.ends());
+        plane.app.clock.advance(TimeDelta::days(20));
+        reissued(&plane);
+        let request = KeyAndRequest::make(cell).unwrap();
+        let next: Issued = links.renew(&fake.client, &request.csr_pem, 1).await.ok();
+        let path = format!("desired?after=0&lineage={}&wait_ms=0", fake.enrolled.lineage);
+        links.get(&links.client(Some(&Links::identity(request, next))), &path).await.ok::<Desired>();
     }
 }
 

@@ -102,7 +102,7 @@ fn requests_are_refused_that_are_not_for_the_cell_or_not_of_its_key() {
         .map(|(index, char)| if index == at + 5 { if char == 'A' { 'B' } else { 'A' } } else { char })
         .collect();
     assert_ne!(broken, good);
-    for text in [broken.as_str(), "", "no PEM", ca.chain_pem()] {
+    for text in [broken.as_str(), "", "no PEM", &ca.chain_pem()] {
         assert!(matches!(sign(text), Err(CsrError::Invalid(_))), "{text}");
     }
 }
@@ -121,7 +121,7 @@ fn nothing_outlives_the_issuing_certificate() {
 fn a_certificate_without_a_cell_is_no_peer() {
     let (_folder, ca) = authority();
     let server = ca.server(&["localhost".to_owned()], now()).unwrap();
-    for pem in [server.certificate_pem.as_str(), ca.chain_pem(), ca.root_pem()] {
+    for pem in [server.certificate_pem.as_str(), &ca.chain_pem(), ca.root_pem()] {
         assert!(pki::peer(&der(pem)).is_err());
     }
     assert!(pki::peer(b"nonsense").is_err());
@@ -143,16 +143,52 @@ fn keys_are_their_owners_and_an_authority_is_not_replaced() {
 fn the_issuing_certificate_changes_below_the_same_root() {
     let (folder, ca) = authority();
     let later = now() + TimeDelta::days(80);
-    pki::reissue(folder.path(), later).unwrap();
-    // Who serves has no key of the root.
+    // The root is where no server reads it.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let root = elsewhere.path().join("root");
+    fs::create_dir(&root).unwrap();
+    for name in ["root.key", "root.pem"] {
+        fs::copy(folder.path().join("root").join(name), root.join(name)).unwrap();
+    }
     fs::remove_file(folder.path().join("root/root.key")).unwrap();
+    let issuing = folder.path().join("issuing");
+    let ends = pki::reissue(&root, &issuing, later).unwrap();
+    assert_eq!(ends, later + TimeDelta::days(90));
     let next = open(folder.path()).unwrap();
-    assert_eq!(next.root_der(), ca.root_der());
+    assert_eq!((next.root_der(), next.ends()), (ca.root_der(), ends));
     assert_ne!(next.chain_pem(), ca.chain_pem());
-    assert_eq!(next.ends(), later + TimeDelta::days(90));
-    let mode = fs::metadata(folder.path().join("issuing/issuing.key")).unwrap().permissions().mode();
+    let mode = fs::metadata(issuing.join("issuing.key")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    assert!(matches!(pki::reissue(folder.path(), later), Err(PkiError::File { .. })));
+    assert!(matches!(pki::reissue(&folder.path().join("root"), &issuing, later), Err(PkiError::File { .. })));
+
+    // A folder that is to be carried to the servers is made.
+    pki::reissue(&root, &elsewhere.path().join("issuing"), later).unwrap();
+    assert!(elsewhere.path().join("issuing/issuing.pem").exists());
+}
+
+#[test]
+fn who_signs_takes_up_another_issuing_certificate_and_nothing_that_does_not_fit() {
+    let (folder, ca) = authority();
+    let (strange, _) = authority();
+    let before = ca.chain_pem();
+    let request = KeyAndRequest::make(cell(1)).unwrap();
+    let sign = || ca.sign_cell(&request.csr_pem, cell(1), now(), DAY).unwrap();
+    let [issuing, key] = ["issuing/issuing.pem", "issuing/issuing.key"].map(|name| folder.path().join(name));
+    assert!(!ca.take_up(&issuing, &key).unwrap(), "it is the same");
+    let [other, other_key] =
+        ["issuing/issuing.pem", "issuing/issuing.key"].map(|name| strange.path().join(name));
+    assert!(matches!(ca.take_up(&other, &other_key), Err(PkiError::Mismatch(_))));
+    assert!(matches!(ca.take_up(&folder.path().join("none"), &key), Err(PkiError::File { .. })));
+    assert_eq!(sign().chain_pem, before);
+
+    let ends =
+        pki::reissue(&folder.path().join("root"), &folder.path().join("issuing"), now() + DAY).unwrap();
+    assert!(matches!(ca.take_up(&issuing, &other_key), Err(PkiError::Mismatch(_))), "half of it is there");
+    assert_eq!(sign().chain_pem, before);
+    assert!(ca.take_up(&issuing, &key).unwrap());
+    assert_eq!(ca.ends(), ends);
+    assert_ne!(ca.chain_pem(), before);
+    assert_eq!(sign().chain_pem, ca.chain_pem());
 }
 
 #[test]

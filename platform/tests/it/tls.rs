@@ -50,7 +50,7 @@ impl Authority {
         let KeyAndRequest { key_pem, csr_pem } = KeyAndRequest::make(cell()).unwrap();
         let issued = self.ca.sign_cell(&csr_pem, cell(), Clock::system().now(), HOUR).unwrap();
         let certificate_pem = issued.certificate_pem.clone();
-        (Identity { key_pem, certificate_pem, chain_pem: self.ca.chain_pem().to_owned() }, issued)
+        (Identity { key_pem, certificate_pem, chain_pem: self.ca.chain_pem() }, issued)
     }
 
     /// A client that trusts this authority alone.

@@ -6,6 +6,7 @@ use platform::db::{DatabaseConfig, Db};
 use platform::{
     ctx::Clock,
     egress::{Egress, EgressConfig},
+    pki::Ca,
     random,
 };
 use sea_orm::ConnectionTrait;
@@ -61,6 +62,29 @@ fn a_credential_is_for_its_owner_alone() {
     assert!(fs::read_to_string(&operators).unwrap().contains("PRIVATE KEY"));
     running.ask_to_stop("INT");
     assert_eq!(running.end(), 0);
+}
+
+#[test]
+fn the_issuing_certificate_of_the_link_is_made_anew_with_a_root_from_elsewhere() {
+    let folder = TempDir::new().unwrap();
+    let [home, elsewhere] = ["home", "elsewhere"].map(|name| folder.path().join(name));
+    assert!(tambo().args(["control-plane", "init"]).arg(&home).output().unwrap().status.success());
+    let [root, issuing] = ["pki/root", "pki/issuing"].map(|name| home.join(name));
+    fs::rename(&root, &elsewhere).unwrap();
+    let before = fs::read(issuing.join("issuing.pem")).unwrap();
+    let reissue = |root: &Path| {
+        let mut command = tambo();
+        command.args(["control-plane", "reissue"]).args([root, &issuing]);
+        command
+    };
+    assert!(refused(&mut reissue(&root)).contains("root.key"));
+    assert_eq!(fs::read(issuing.join("issuing.pem")).unwrap(), before);
+    let said = reissue(&elsewhere).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_ne!(fs::read(issuing.join("issuing.pem")).unwrap(), before);
+    let files = [elsewhere.join("root.pem"), issuing.join("issuing.pem"), issuing.join("issuing.key")];
+    let ends = Ca::open(&files[0], &files[1], &files[2]).unwrap().ends().to_string();
+    assert!(String::from_utf8(said.stderr).unwrap().contains(&ends));
 }
 
 #[test]

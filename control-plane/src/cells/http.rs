@@ -179,6 +179,12 @@ struct Wire {
     contract: Option<[u16; 2]>,
     /// The version that is spoken.
     contract_spoken: Option<u16>,
+    /// Items of work that wait in it; null before its first report.
+    backlog: Option<u64>,
+    /// Items of work that it gave up: somebody has to look.
+    dead: Option<u64>,
+    /// When its certificate for the link ends; it renews it by itself.
+    certificate_not_after: Option<DateTime<Utc>>,
     /// How far its clock is ahead, in milliseconds.
     skew_ms: i64,
     /// When it was last heard of.
@@ -198,7 +204,8 @@ struct Wire {
 impl Wire {
     fn at(cell: Cell, now: DateTime<Utc>) -> Self {
         let (stale, silent) = (cell.is_stale(now), cell.silent_for(now));
-        let told = cell.enrolled;
+        let (software, contract) = (cell.software().map(str::to_owned), cell.contract());
+        let told = cell.seen.told.map(|told| told.heartbeat);
         Self {
             id: cell.id,
             name: cell.name,
@@ -209,9 +216,12 @@ impl Wire {
             dedicated_tenant_id: cell.dedicated_tenant,
             capacity: cell.capacity,
             placed: cell.placed,
-            contract: told.as_ref().map(|told| told.contract),
-            software: told.as_ref().map(|told| told.software.clone()),
-            url: told.map(|told| told.url),
+            url: cell.enrolled.map(|enrolled| enrolled.url),
+            software,
+            contract,
+            backlog: told.as_ref().map(|told| told.backlog),
+            dead: told.as_ref().map(|told| told.dead),
+            certificate_not_after: told.map(|told| told.certificate_not_after),
             contract_spoken: cell.seen.spoken,
             skew_ms: cell.seen.skew_ms,
             seen_at: cell.seen.at,

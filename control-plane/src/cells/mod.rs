@@ -34,10 +34,10 @@ pub use self::{
     http::OUT_OF_BOUNDS,
     model::{
         Attestation, Cell, Change, Enrolled, JOIN_TOKEN_LIVES, JoinToken, Lack, MOST_CAPACITY, New,
-        STALE_AFTER, Seen, State, Want, next_revision,
+        STALE_AFTER, Seen, State, Told, Want, next_revision,
     },
     placement::{NoPlace, place_in_tx, placed_in_tx, release_in_tx, settle_in_tx},
-    store::MIGRATION,
+    store::{HEARTBEATS, MIGRATION},
     system::{GRACE, LIFE, MOST_SKEW, Refusal, enrol, forget, instance, known, renew, skew},
 };
 use crate::{PLATFORM, names, regions};

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use tenants::{
+    contract::Heartbeat,
     environment::Mode,
     id::{CellId, EnvironmentId, JoinTokenId, OrganizationId, TenantId},
     jurisdiction::JurisdictionId,
@@ -91,6 +92,15 @@ pub struct Enrolled {
     pub contract: [u16; 2],
 }
 
+/// How a cell is, as its last report said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// The versions of the contract that it speaks, lowest and highest.
+    pub contract: [u16; 2],
+    /// The rest.
+    pub heartbeat: Heartbeat,
+}
+
 /// What a cell's reports have said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -108,6 +118,8 @@ pub struct Seen {
     pub digest: Option<String>,
     /// When two were found to have its identity; until an operator lets one of them in anew.
     pub forked_at: Option<DateTime<Utc>>,
+    /// How it is; none before its first report since it enrolled.
+    pub told: Option<Told>,
 }
 
 /// A data plane: one jurisdiction, one region, one mode.
@@ -150,6 +162,18 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// The build that it runs.
+    pub fn software(&self) -> Option<&str> {
+        let told = self.seen.told.as_ref().map(|told| told.heartbeat.software.as_str());
+        told.or(self.enrolled.as_ref().map(|enrolled| enrolled.software.as_str()))
+    }
+
+    /// The versions of the contract that it speaks, lowest and highest.
+    pub fn contract(&self) -> Option<[u16; 2]> {
+        let told = self.seen.told.as_ref().map(|told| told.contract);
+        told.or(self.enrolled.as_ref().map(|enrolled| enrolled.contract))
+    }
+
     /// For how long nobody has heard of it; `None` if nobody ever has.
     pub fn silent_for(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         self.seen.at.map(|at| now.signed_duration_since(at).max(TimeDelta::zero()))

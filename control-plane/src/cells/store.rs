@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use platform::db::{
     Role, Tx,
-    schema::{Migration, Privilege, Table},
+    schema::{Columns, Migration, Privilege, Table},
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -11,13 +11,20 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 use sea_orm_migration::schema::{
-    big_integer, boolean, integer, integer_null, string, string_null, text, timestamp_with_time_zone,
-    timestamp_with_time_zone_null, uuid, uuid_null,
+    big_integer, boolean, integer, integer_null, json_binary_null, string, string_null, text,
+    timestamp_with_time_zone, timestamp_with_time_zone_null, uuid, uuid_null,
 };
 use tenants::id::{CellId, TenantId};
 
 use super::model::{Attestation, Cell, Enrolled, Seen, State};
-use crate::{PLATFORM, stored::wrong};
+use crate::{
+    PLATFORM,
+    stored::{json, to_json, wrong},
+};
+
+/// How a cell is, as its last report said.
+pub const HEARTBEATS: Columns =
+    Columns::new("m0181_cell_heartbeats", "cell", || vec![json_binary_null("told")]);
 
 /// Makes the tables. What a cell says of itself only the worker writes, and only it reads what is secret.
 pub const MIGRATION: Migration = Migration::new("m0120_cells", || {
@@ -169,6 +176,7 @@ mod cell {
         pub version: i64,
         pub created_at: DateTimeUtc,
         pub updated_at: DateTimeUtc,
+        pub told: Option<Json>,
     }
 
     #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
@@ -251,6 +259,7 @@ pub fn read(row: cell::Model) -> Result<Cell, DbErr> {
             report_sha256: row.report_sha256,
             digest: row.digest,
             forked_at: row.forked_at,
+            told: row.told.map(json).transpose()?,
         },
         revision: row.revision,
         intent_revision: row.intent_revision,
@@ -319,6 +328,7 @@ pub async fn insert(tx: &Tx, new: &Cell) -> Result<(), DbErr> {
         version: Set(new.version),
         created_at: Set(new.created_at),
         updated_at: Set(new.updated_at),
+        told: Set(None),
     };
     Entity::insert(row).exec_without_returning(&**tx).await.map(drop)
 }
@@ -368,6 +378,7 @@ pub async fn write_seen(tx: &Tx, id: CellId, seen: &Seen) -> Result<(), DbErr> {
         .col_expr(Column::ReportSha256, Expr::val(seen.report_sha256.clone()))
         .col_expr(Column::Digest, Expr::val(seen.digest.clone()))
         .col_expr(Column::ForkedAt, Expr::val(seen.forked_at))
+        .col_expr(Column::Told, Expr::val(seen.told.as_ref().map(to_json).transpose()?))
         .exec(&**tx)
         .await?;
     if updated.rows_affected == 1 { Ok(()) } else { Err(DbErr::RecordNotUpdated) }

@@ -119,7 +119,7 @@ pub async fn enrol(
         let seen = if stored.token.replace_instance { Seen::default() } else { cell.seen.clone() };
         let skew_ms = skew(asked.sent_at, now);
         let state = if cell.state == State::Enrolling { State::Ready } else { cell.state };
-        let seen = Seen { at: Some(now), skew_ms, ..seen };
+        let seen = Seen { at: Some(now), skew_ms, told: None, ..seen };
         let cell = Cell { state, enrolled: Some(told), seen, ..cell };
         store::write_enrolled(&tx, &cell).await?;
         tx.commit().await?;

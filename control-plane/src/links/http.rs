@@ -200,9 +200,10 @@ impl Guard for FromCell {
     }
 }
 
-/// The version of the contract that is spoken: the highest that both sides can.
+/// The version of the contract that is spoken: the highest that both sides can; and those that the cell can, lowest and
+/// highest.
 #[derive(Debug, Clone, Copy)]
-pub struct Spoken(u16);
+pub struct Spoken(u16, [u16; 2]);
 
 const CONTRACT: HeaderName = HeaderName::from_static(HEADER);
 
@@ -211,8 +212,9 @@ impl<S: Sync> FromRequestParts<S> for Spoken {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let theirs =
             parts.headers.get(CONTRACT).and_then(|value| value.to_str().ok()?.parse::<Versions>().ok());
-        let common = theirs.and_then(|theirs| SPOKEN.agree(&theirs).ok());
-        common.map(Self).ok_or_else(|| Refusal::Contract.into())
+        let theirs = theirs.ok_or(Refusal::Contract)?;
+        let common = SPOKEN.agree(&theirs).map_err(|_| Refusal::Contract)?;
+        Ok(Self(common, [theirs.lowest(), theirs.highest()]))
     }
 }
 
@@ -264,7 +266,7 @@ async fn link_enrol(
         lineage: site.lineage,
         now_at: clock.now(),
     };
-    Ok(Spoken(contract).answer((StatusCode::CREATED, Json(enrolled))))
+    Ok(Spoken(contract, asked.contract).answer((StatusCode::CREATED, Json(enrolled))))
 }
 
 /// Signs the next certificate of a cell, for a new key.
@@ -327,7 +329,7 @@ async fn link_observe(
         from.cell.id,
         &report,
         &sha256(contract::canonical(&report)),
-        spoken.0,
+        (spoken.0, spoken.1),
         clock.now(),
     )
     .await?;

@@ -16,12 +16,13 @@ use tenants::{
 
 use super::store;
 use crate::{
-    cells::{self, Refusal, Seen},
+    cells::{self, Refusal, Seen, Told},
     environments::CONVERGE,
     organizations,
 };
 
-/// Takes a report: keeps what it says, and enqueues [`CONVERGE`] for each environment that is another than before.
+/// Takes a report: keeps what it says, and enqueues [`CONVERGE`] for each environment that is another than before. It came
+/// in the version `spoken` of the contract, of those from the lowest to the highest that the cell can.
 ///
 /// Reports are numbered. The last one may come again, with the same bytes, and gets the same answer; a later number may
 /// leave some out, since a cell counts before it sends. Everything else means that two go on from one identity: nobody
@@ -35,7 +36,7 @@ pub async fn observed(
     id: CellId,
     report: &Observed,
     report_sha256: &str,
-    spoken: u16,
+    (spoken, contract): (u16, [u16; 2]),
     now: DateTime<Utc>,
 ) -> Result<Taken, Refusal> {
     let taken: Result<_, Refusal> = db::retry(|| async {
@@ -67,6 +68,7 @@ pub async fn observed(
             report_sha256: Some(report_sha256.to_owned()),
             digest: digest.or(cell.seen.digest),
             forked_at: None,
+            told: Some(Told { contract, heartbeat: report.heartbeat.clone() }),
         };
         cells::seen_in_tx(&tx, id, &seen).await?;
         tx.commit().await?;

@@ -480,6 +480,33 @@ async fn the_view_of_a_silent_cell_is_called_stale() {
 }
 
 #[tokio::test]
+async fn what_a_heartbeat_says_of_a_cell_is_shown() {
+    for plane in Plane::both_at(start()).await {
+        let cell = declared(&plane, "mx-1", 5).await;
+        let links = Links::of(&plane).await;
+        let fake = links.enrolled(cell).await;
+        let enrolled = shown(&plane, cell).await;
+        assert_eq!((&enrolled["software"], &enrolled["contract"]), (&json!("test"), &json!([1, 1])));
+        let unknown = [&enrolled["backlog"], &enrolled["dead"], &enrolled["certificate_not_after"]];
+        assert_eq!(unknown, [&json!(null); 3]);
+
+        // It was upgraded, and got another certificate.
+        let mut report = fake.report(&links, 1, vec![]);
+        let ends = plane.app.clock.now() + TimeDelta::hours(7);
+        let heartbeat = &mut report.heartbeat;
+        (heartbeat.software, heartbeat.certificate_not_after) = ("test 2".to_owned(), ends);
+        (heartbeat.backlog, heartbeat.dead) = (12, 3);
+        links.post_as(&fake.client, "observed", &report, "1-2").await.ok::<Taken>();
+        let cell = shown(&plane, cell).await;
+        assert_eq!((&cell["software"], &cell["contract"]), (&json!("test 2"), &json!([1, 2])));
+        assert_eq!(cell["contract_spoken"], 2);
+        assert_eq!((&cell["backlog"], &cell["dead"]), (&json!(12), &json!(3)));
+        assert_eq!(cell["certificate_not_after"], json!(ends));
+        assert_eq!(cell["version"], enrolled["version"], "no operator changed it");
+    }
+}
+
+#[tokio::test]
 async fn the_name_of_the_database_stays() {
     for plane in Plane::both().await {
         let (db, now) = (&plane.app.db, plane.app.clock.now());

@@ -112,7 +112,9 @@ impl Played {
         };
         let lineage = plane.app.links.lineage;
         let hash = format!("{seq:064x}");
-        links::system::observed(&plane.app.db, lineage, self.id, &report, &hash, 1, now).await.unwrap();
+        links::system::observed(&plane.app.db, lineage, self.id, &report, &hash, (1, [1, 1]), now)
+            .await
+            .unwrap();
         settle(plane).await;
     }
 

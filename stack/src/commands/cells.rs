@@ -137,6 +137,10 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
                 "state",
                 "placed",
                 "capacity",
+                "backlog",
+                "dead",
+                "certificate_not_after",
+                "seen_at",
                 "stale",
                 "url",
             ];

@@ -68,6 +68,14 @@ pub struct Cell {
     pub url: Option<String>,
     /// The build that it runs.
     pub software: Option<String>,
+    /// The versions of the contract that it speaks, lowest and highest.
+    pub contract: Option<[u16; 2]>,
+    /// Items of work that wait in it; none before its first report.
+    pub backlog: Option<u64>,
+    /// Items of work that it gave up.
+    pub dead: Option<u64>,
+    /// When its certificate for the link ends.
+    pub certificate_not_after: Option<DateTime<Utc>>,
     /// When it was last heard of.
     pub seen_at: Option<DateTime<Utc>>,
     /// Whether what is shown may be old.

@@ -16,7 +16,7 @@ use platform::{
     join::Join,
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
-    page::{Cursor, Limit, Page},
+    page::{Cursor, Limit, Page, PageQuery},
     pki::Ca,
     plan::Plan,
     problem::{Problem, codes},
@@ -118,6 +118,7 @@ where
             &TEXT_UNUSABLE,
             &codes::STORAGE_FULL
         ))
+        .routes(operation!(cell_attestation_list, &OPERATOR_ONLY, &CELL_NOT_FOUND, &codes::INVALID_CURSOR))
         .routes(operation!(cell_drain, &OPERATOR_ONLY, &CELL_NOT_FOUND, &CELL_STATE, &codes::STORAGE_FULL))
         .routes(operation!(cell_resume, &OPERATOR_ONLY, &CELL_NOT_FOUND, &CELL_STATE, &codes::STORAGE_FULL))
         .routes(operation!(
@@ -439,6 +440,13 @@ struct WireAttestation {
     document_sha256: String,
 }
 
+impl From<Attestation> for WireAttestation {
+    fn from(attestation: Attestation) -> Self {
+        let Attestation { kind, valid_from, valid_until, document_name, document_sha256 } = attestation;
+        Self { kind, valid_from, valid_until, document_name, document_sha256 }
+    }
+}
+
 /// Puts on record that a cell was certified.
 ///
 /// Placement asks for the kinds that a profile names, on the day. A later certificate of a kind replaces the earlier.
@@ -457,8 +465,25 @@ async fn cell_attestation_put(
     let PutAttestation { valid_from, valid_until, document_name, document_sha256 } = put;
     let put = Attestation { kind, valid_from, valid_until, document_name, document_sha256 };
     super::attest(&db, id, &put).await?;
-    let Attestation { kind, valid_from, valid_until, document_name, document_sha256 } = put;
-    Ok(Json(WireAttestation { kind, valid_from, valid_until, document_name, document_sha256 }))
+    Ok(Json(put.into()))
+}
+
+const ATTESTATIONS: &str = "cell_attestations";
+
+/// Lists what a cell was certified for, by kind; also what has ended.
+#[utoipa::path(get, path = "/v1/cells/{id}/attestations", operation_id = "cell_attestation_list", tag = "cells",
+    params(("id" = CellId, Path, description = "The cell"), PageQuery),
+    responses((status = 200, description = "A page of certificates", body = Page<WireAttestation>)))]
+async fn cell_attestation_list(
+    ctx: Authorized<CellsRead>,
+    State(db): State<Db>,
+    Path(id): Path<CellId>,
+    Query(page): Query<PageQuery>,
+) -> Result<Json<Page<WireAttestation>>, Problem> {
+    caller::operator(&ctx)?;
+    let after: Option<String> = page.cursor.map(|cursor| cursor.key(ATTESTATIONS)).transpose()?;
+    let found = super::attestations(&db, id, after.as_deref(), page.limit.rows()).await?;
+    Ok(Json(Page::of(ATTESTATIONS, found, page.limit, |one| one.kind.clone()).map(WireAttestation::from)))
 }
 
 /// Gives a cell no new environments.

@@ -370,13 +370,19 @@ pub async fn attest(db: &Db, cell: CellId, put: &Attestation) -> Result<(), Erro
     .await
 }
 
-/// What a cell was certified for, by kind.
+/// At most `limit` of what a cell was certified for, behind the kind `after`, by kind; also what has ended.
 ///
 /// # Errors
-/// The database's.
-pub async fn attestations(db: &Db, cell: CellId) -> Result<Vec<Attestation>, Error> {
+/// [`Error::NotFound`], and the database's.
+pub async fn attestations(
+    db: &Db,
+    cell: CellId,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Attestation>, Error> {
     let tx = db.begin_read(PLATFORM).await?;
-    let attestations = store::list_attestations(&tx, cell).await?;
+    store::get(&tx, cell).await?.ok_or(Error::NotFound)?;
+    let attestations = store::list_attestations(&tx, cell, after, limit).await?;
     tx.commit().await?;
     Ok(attestations)
 }

@@ -410,16 +410,25 @@ pub async fn set_revision(tx: &Tx, id: CellId, revision: i64) -> Result<(), DbEr
     update(id).col_expr(Column::Revision, Expr::val(revision)).exec(&**tx).await.map(drop)
 }
 
-fn attestations() -> sea_orm::Select<attestation::Entity> {
+fn attestations(cell: CellId) -> sea_orm::Select<attestation::Entity> {
     attestation::Entity::find()
         .filter(attestation::Column::ShardId.eq(PLATFORM.shard))
         .filter(attestation::Column::ScopeId.eq(PLATFORM.id))
+        .filter(attestation::Column::CellId.eq(cell.uuid()))
 }
 
-/// What a cell was certified for, by kind.
-pub async fn list_attestations(tx: &Tx, cell: CellId) -> Result<Vec<Attestation>, DbErr> {
-    let query = attestations().filter(attestation::Column::CellId.eq(cell.uuid()));
-    let rows = query.order_by_asc(attestation::Column::Kind).all(&**tx).await?;
+/// At most `limit` of what a cell was certified for, behind the kind `after`, by kind.
+pub async fn list_attestations(
+    tx: &Tx,
+    cell: CellId,
+    after: Option<&str>,
+    limit: u64,
+) -> Result<Vec<Attestation>, DbErr> {
+    let mut query = attestations(cell);
+    if let Some(after) = after {
+        query = query.filter(attestation::Column::Kind.gt(after));
+    }
+    let rows = query.order_by_asc(attestation::Column::Kind).limit(limit).all(&**tx).await?;
     let read = |row: attestation::Model| Attestation {
         kind: row.kind,
         valid_from: row.valid_from,
@@ -432,7 +441,7 @@ pub async fn list_attestations(tx: &Tx, cell: CellId) -> Result<Vec<Attestation>
 
 /// The kinds that hold for a cell at `now`.
 pub async fn kinds_held(tx: &Tx, cell: CellId, now: DateTime<Utc>) -> Result<Vec<String>, DbErr> {
-    let held = list_attestations(tx, cell).await?.into_iter();
+    let held = attestations(cell).all(&**tx).await?.into_iter();
     Ok(held.filter(|one| one.valid_from <= now && now < one.valid_until).map(|one| one.kind).collect())
 }
 

@@ -167,7 +167,16 @@ async fn a_lack_of_place_says_which() {
         attest(-9, -1).await.ok(200);
         assert_eq!(lacks(place_as(&plane, &certified).await), Lack::Attestations, "it has ended");
         attest(-1, -2).await.is_problem("text_unusable", "it ends before it begins");
-        attest(-1, 9).await.ok(200);
+        let list = async || {
+            let path = format!("/v1/cells/{cell}/attestations");
+            plane.get(&path).token(&plane.token).send().await.ok(200)["data"].clone()
+        };
+        let ended = list().await;
+        assert_eq!(ended[0]["valid_until"], json!(now - TimeDelta::days(1)), "it is shown all the same");
+        let put = attest(-1, 9).await.ok(200);
+        assert_eq!(list().await, json!([put]), "the later one in its place");
+        let nowhere = format!("/v1/cells/{}/attestations", CellId::from_uuid(Uuid::from_u128(78)));
+        plane.get(&nowhere).token(&plane.token).send().await.is_problem("cell_not_found", "no such cell");
         assert_eq!(place_as(&plane, &certified).await.unwrap(), cell);
         assert_eq!(place_as(&plane, &certified).await.unwrap(), cell, "where it is already");
         assert_eq!(lacks(place(&plane, 2).await), Lack::Full);

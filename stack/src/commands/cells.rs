@@ -107,6 +107,11 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         document: PathBuf,
     },
+    /// Lists what one was certified for, also what has ended
+    Attestations {
+        /// Which
+        id: CellId,
+    },
     /// Places nothing more in one
     Drain {
         /// Which
@@ -170,6 +175,10 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             let put = CellAttestationPut { valid_from, valid_until, document_name, document_sha256 };
             // It is the same however often it is put.
             session.read(control::cell_attestation_put(id, kind.as_str().into(), &put)).await
+        }
+        Command::Attestations { id } => {
+            let columns = ["kind", "valid_from", "valid_until", "document_name"];
+            session.list(control::cell_attestation_list(id), &columns).await
         }
         Command::Drain { id } => session.effect(control::cell_drain(id)).await,
         Command::Resume { id } => session.effect(control::cell_resume(id)).await,

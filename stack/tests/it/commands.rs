@@ -184,6 +184,13 @@ async fn cells_are_declared_let_in_and_drained() {
     assert_eq!(plan["changes"][0]["after"], 20);
     let changed = desk.run(&format!("cells update {} --capacity 20 --json", id(&cell))).await.json();
     assert_eq!((&changed["capacity"], &changed["version"]), (&20.into(), &2.into()));
+    let paper = desk.plane.folder.path().join("iso.pdf");
+    fs::write(&paper, "").unwrap();
+    let validity = "--valid-from 2026-01-01T00:00:00Z --valid-until 2029-01-01T00:00:00Z";
+    let attest = format!("cells attest {} iso27001 {validity} --document {}", id(&cell), paper.display());
+    desk.run(&format!("{attest} --json")).await.json();
+    let listed = desk.run(&format!("cells attestations {} --json", id(&cell))).await.json();
+    assert_eq!((&listed[0]["kind"], &listed[0]["document_name"]), (&"iso27001".into(), &"iso.pdf".into()));
     let drained = desk.run(&format!("cells drain {}", id(&cell))).await;
     assert!(drained.failed(1).contains("cell_state"), "nobody has enrolled: {}", drained.err);
     assert_eq!(desk.run(&format!("cells retire {} --json", id(&cell))).await.json()["state"], "retired");

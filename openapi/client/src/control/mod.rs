@@ -159,6 +159,8 @@ operations! {
     /// Puts on record that a cell was certified; for operators.
     cell_attestation_put(id: CellId, kind: Segment, attestation: &CellAttestationPut) -> CellAttestation, Plain
         = PUT "/v1/cells/{id}/attestations/{kind}" .json(attestation);
+    /// Lists what a cell was certified for, also what has ended; for operators.
+    cell_attestation_list(id: CellId) -> Page<CellAttestation>, Plain = GET "/v1/cells/{id}/attestations";
     /// Places nothing more in a cell; for operators.
     cell_drain(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/drains";
     /// Ends a drain; for operators.

@@ -14,6 +14,8 @@ mod placement;
 mod store;
 mod system;
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use platform::{
     ctx::Ctx,
@@ -169,6 +171,20 @@ pub async fn get(db: &Db, id: CellId) -> Result<Cell, Error> {
     let cell = store::get(&tx, id).await?;
     tx.commit().await?;
     cell.ok_or(Error::NotFound)
+}
+
+/// The cells of these ids, for those who show what is in them.
+///
+/// # Errors
+/// The database's.
+pub async fn of_ids(db: &Db, ids: &[CellId]) -> Result<HashMap<CellId, Cell>, DbErr> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let tx = db.begin_read(PLATFORM).await?;
+    let cells = store::of_ids(&tx, ids).await?;
+    tx.commit().await?;
+    Ok(cells.into_iter().map(|cell| (cell.id, cell)).collect())
 }
 
 /// The cell of this id, in the caller's transaction in [`PLATFORM`] or the worker's.

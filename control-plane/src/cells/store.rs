@@ -274,6 +274,12 @@ pub async fn get(tx: &Tx, id: CellId) -> Result<Option<Cell>, DbErr> {
     select().filter(Column::Id.eq(id.uuid())).one(&**tx).await?.map(read).transpose()
 }
 
+/// Those of these ids that there are.
+pub async fn of_ids(tx: &Tx, ids: &[CellId]) -> Result<Vec<Cell>, DbErr> {
+    let query = select().filter(Column::Id.is_in(ids.iter().map(|id| id.uuid())));
+    query.all(&**tx).await?.into_iter().map(read).collect()
+}
+
 /// Like [`get`], for who is about to change it.
 pub async fn lock(tx: &Tx, id: CellId) -> Result<Option<Cell>, DbErr> {
     select().filter(Column::Id.eq(id.uuid())).lock_exclusive().one(&**tx).await?.map(read).transpose()

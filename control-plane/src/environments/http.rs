@@ -1,6 +1,6 @@
 //! Routes of environments.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     extract::{FromRef, State},
@@ -32,6 +32,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Ask, Environment, Error, Filter, acting};
 use crate::{
+    cells::{self, Cell},
     operations::{OPERATION_RUNNING, Operation, Wire as WireOperation},
     organizations::ORGANIZATION_NOT_FOUND,
     regions::REGION_UNKNOWN,
@@ -152,6 +153,13 @@ struct Wire {
     state: EnvironmentState,
     /// The cell it was placed in; null before that.
     cell_id: Option<CellId>,
+    /// Where its tenant reaches it; null before it is placed.
+    #[schema(example = "https://mx-1.example.com")]
+    cell_url: Option<String>,
+    /// When its cell was last heard of.
+    seen_at: Option<DateTime<Utc>>,
+    /// Whether what is shown may be old: nothing was heard of its cell for 90 seconds. The cell goes on without us.
+    stale: Option<bool>,
     /// Counts what was wanted of it.
     generation: i64,
     /// The generation that its cell has brought about.
@@ -162,6 +170,19 @@ struct Wire {
     version: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
+}
+
+impl Wire {
+    /// With what is known of its cell.
+    fn of(environment: Environment, cells: &HashMap<CellId, Cell>, now: DateTime<Utc>) -> Self {
+        let cell = environment.cell.and_then(|id| cells.get(&id));
+        Self {
+            cell_url: cell.and_then(|cell| Some(cell.enrolled.as_ref()?.url.clone())),
+            seen_at: cell.and_then(|cell| cell.seen.at),
+            stale: cell.map(|cell| cell.is_stale(now)),
+            ..Self::from(environment)
+        }
+    }
 }
 
 impl From<Environment> for Wire {
@@ -177,6 +198,9 @@ impl From<Environment> for Wire {
             desired: environment.desired,
             state: environment.state,
             cell_id: environment.cell,
+            cell_url: None,
+            seen_at: None,
+            stale: None,
             generation: environment.generation,
             observed_generation: environment.observed_generation,
             conditions: environment.conditions,
@@ -261,7 +285,10 @@ async fn environment_list(
     let after = cursor.map(|cursor| cursor.key(LIST)).transpose()?;
     let filter = Filter { after, tenant: tenant_id, state };
     let environments = super::list(&db, &ctx, organization_id, &filter, limit.rows()).await?;
-    Ok(Json(Page::of(LIST, environments, limit, |environment| environment.id).map(Wire::from)))
+    let page = Page::of(LIST, environments, limit, |environment| environment.id);
+    let placed: Vec<CellId> = page.data.iter().filter_map(|environment| environment.cell).collect();
+    let (known, now) = (cells::of_ids(&db, &placed).await?, ctx.wall());
+    Ok(Json(page.map(|environment| Wire::of(environment, &known, now))))
 }
 
 /// Reads an environment.
@@ -275,7 +302,8 @@ async fn environment_get(
 ) -> Result<Response, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
     let environment = super::get(&db, &ctx, id).await?;
-    Ok(tagged(environment.version, Json(Wire::from(environment))))
+    let (version, known) = (environment.version, cells::of_ids(&db, environment.cell.as_slice()).await?);
+    Ok(tagged(version, Json(Wire::of(environment, &known, ctx.wall()))))
 }
 
 /// What may be changed of an environment.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tenants::{
     contract::{Body, Document, EnvironmentObserved, Heartbeat, Observed, Poll},
     environment::{Condition, Desired, Phase, Status},
-    id::CellId,
+    id::{CellId, OrganizationId},
 };
 use uuid::Uuid;
 
@@ -19,6 +19,32 @@ use crate::{
     plane::{Plane, id},
     tenants::{step, tenant},
 };
+
+#[tokio::test]
+async fn a_tenant_sees_where_its_environment_is_and_how_old_the_view_of_it_is() {
+    for plane in Plane::both_at("2027-01-15T08:00:00Z".parse().unwrap()).await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 3).await;
+        declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        let seen = async || {
+            let token = plane.token_of(site.organization.parse::<OrganizationId>().unwrap().uuid()).await;
+            let path = format!("/v1/environments?tenant_id={}", site.tenant);
+            let listed = plane.get(&path).token(&token).send().await.ok(200)["data"][0].clone();
+            let path = format!("/v1/environments/{}", id(&listed));
+            assert_eq!(plane.get(&path).token(&token).send().await.ok(200), listed);
+            ["cell_url", "seen_at", "stale"].map(|field| listed[field].clone())
+        };
+        assert_eq!(seen().await, [json!(null), json!(null), json!(null)], "it has no place yet");
+        settle(&plane).await;
+        let document = cell.document(&plane).await;
+        cell.report(&plane, &document, Phase::Ready, vec![]).await;
+        let at = plane.app.clock.now();
+        plane.app.clock.advance(cells::STALE_AFTER);
+        assert_eq!(seen().await, [json!("https://cell.example"), json!(at), json!(false)]);
+        plane.app.clock.advance(TimeDelta::milliseconds(1));
+        assert_eq!(seen().await, [json!("https://cell.example"), json!(at), json!(true)]);
+    }
+}
 
 /// A cell that is let in, and does nothing by itself.
 struct Played {

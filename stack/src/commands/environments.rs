@@ -99,8 +99,18 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::List { tenant, organization, state } => {
             let which = EnvironmentsWhich { organization_id: organization, tenant_id: tenant, state };
-            let columns =
-                ["id", "tenant_id", "mode", "region", "cell_id", "state", "desired", "profile_version"];
+            let columns = [
+                "id",
+                "tenant_id",
+                "mode",
+                "region",
+                "cell_id",
+                "cell_url",
+                "state",
+                "desired",
+                "profile_version",
+                "stale",
+            ];
             session.list(control::environment_list(&which), &columns).await
         }
         Command::Get { id } => session.read(control::environment_get(id)).await,

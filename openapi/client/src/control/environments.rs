@@ -68,6 +68,12 @@ pub struct Environment {
     pub region: RegionCode,
     /// In which cell; none before it is placed.
     pub cell_id: Option<CellId>,
+    /// Where its tenant reaches it; none before it is placed.
+    pub cell_url: Option<String>,
+    /// When its cell was last heard of.
+    pub seen_at: Option<DateTime<Utc>>,
+    /// Whether what is shown may be old.
+    pub stale: Option<bool>,
     /// Which version of the profile it has.
     pub profile_version: String,
     /// What is wanted of it.

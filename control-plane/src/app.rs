@@ -8,7 +8,7 @@ use platform::{
     db::{Db, StartError},
     drain::Drain,
     keys::Keys,
-    oauth::{ClientSection, Issuer, IssuerOptions, keys::Rotation},
+    oauth::{ClientSection, Issuer, IssuerError, IssuerOptions, keys::Rotation},
     pki::Ca,
     problem::Catalogue,
     random,
@@ -77,9 +77,7 @@ impl App {
         db.migrate(migrations).await?;
         db.check_schema(migrations).await?;
         let keys = Arc::new(Keys::start(db.clone(), PLATFORM.shard + 1, &config.keys, clock.now()).await?);
-        let url = config.control_plane.public_url.clone();
-        let options = IssuerOptions { url, mode, secrets: false, rotation: Rotation::USUAL };
-        let issuer = Issuer::start(db.clone(), keys.home(), clock.clone(), options).await?;
+        let issuer = issuer(config, &db, &keys, &clock).await?;
         operators(&issuer, &config.operators).await?;
         let access = Access::new(issuer.clone(), clock.clone());
         let pki = &config.pki;
@@ -116,6 +114,18 @@ impl App {
             documents,
         })
     }
+}
+
+/// What issues tokens to operators and organizations.
+pub(crate) async fn issuer(
+    config: &ControlPlaneConfig,
+    db: &Db,
+    keys: &Keys,
+    clock: &Clock,
+) -> Result<Issuer, IssuerError> {
+    let (url, mode) = (config.control_plane.public_url.clone(), config.control_plane.mode);
+    let options = IssuerOptions { url, mode, secrets: false, rotation: Rotation::USUAL };
+    Issuer::start(db.clone(), keys.home(), clock.clone(), options).await
 }
 
 /// Registers the operators of the configuration, and no others.

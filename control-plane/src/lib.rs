@@ -29,9 +29,11 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use platform::{
     ctx::{Clock, Scope},
-    db::StartError,
+    db::{Db, StartError},
     drain::Drain,
     egress::{Egress, EgressError},
+    keys::Keys,
+    oauth::keys::Rotation,
     pki::PkiError,
     telemetry::{Readiness, Telemetry, TelemetryError},
     tls::{self, TlsError, TlsServer},
@@ -114,6 +116,30 @@ pub fn main(
 ) -> Result<(), ControlPlaneError> {
     let config = platform::config::load(file.as_deref(), platform::failpoint::take(variables))?;
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(config, drain))
+}
+
+/// Makes another key that tokens of the control plane of this configuration are signed with, whether it serves or not: it
+/// is published for the usual time before it signs. With `retire_old` it signs at once, and every token of before is refused.
+/// Who serves knows it within a second.
+///
+/// # Errors
+/// As [`ControlPlaneError`] says; the database has to be there, with the schema of this build.
+pub async fn rotate_keys(
+    config: ControlPlaneConfig,
+    clock: Clock,
+    retire_old: bool,
+) -> Result<(), ControlPlaneError> {
+    let db = Db::connect(&config.database).await.map_err(StartError::from)?;
+    db.check_schema(migrations::migrations).await?;
+    let keys = Keys::start(db.clone(), PLATFORM.shard + 1, &config.keys, clock.now()).await?;
+    let issuer = app::issuer(&config, &db, &keys, &clock).await?;
+    let rotated = if retire_old {
+        issuer.replace_keys().await
+    } else {
+        issuer.rotate_now(Rotation::USUAL.announced).await
+    };
+    db.close().await.map_err(StartError::from)?;
+    Ok(rotated?)
 }
 
 /// Runs the control plane until it is drained (SIGTERM, SIGINT, or by whoever began `drain`): migrates its database,

@@ -11,7 +11,7 @@ use platform::{
     db::{Db, StartError},
     egress::Egress,
     keys::Keys,
-    oauth::{Issuer, IssuerOptions, keys::Rotation},
+    oauth::{Issuer, IssuerError, IssuerOptions, keys::Rotation},
     objects::Objects,
     problem::Catalogue,
     random,
@@ -103,13 +103,7 @@ impl App {
         let ledger = Ledger::start(&db, config.cell.shards, &clock).await.map_err(StartError::from)?;
         let keys = Keys::start(db.clone(), config.cell.shards, &config.keys, clock.now()).await?;
         let keys = Arc::new(keys);
-        let options = IssuerOptions {
-            url: config.cell.public_url.clone(),
-            mode: config.cell.mode,
-            secrets: config.cell.mode == Mode::Sandbox,
-            rotation: Rotation::USUAL,
-        };
-        let issuer = Issuer::start(db.clone(), keys.home(), clock.clone(), options).await?;
+        let issuer = issuer(config, &db, &keys, &clock).await?;
         let offsets = Offsets::new(db.clone(), clock.clone());
         let objects = Objects::start(&config.objects, &Egress::new(&config.egress)?, &clock).await?;
         let environments = Environments::of(config)?;
@@ -150,6 +144,22 @@ impl App {
             waker,
         })
     }
+}
+
+/// What issues tokens to clients of environments.
+pub(crate) async fn issuer(
+    config: &CellConfig,
+    db: &Db,
+    keys: &Keys,
+    clock: &Clock,
+) -> Result<Issuer, IssuerError> {
+    let options = IssuerOptions {
+        url: config.cell.public_url.clone(),
+        mode: config.cell.mode,
+        secrets: config.cell.mode == Mode::Sandbox,
+        rotation: Rotation::USUAL,
+    };
+    Issuer::start(db.clone(), keys.home(), clock.clone(), options).await
 }
 
 /// How long a request that was let in may go on after its environment was closed: its time, and that of other replicas to

@@ -24,6 +24,8 @@ use platform::{
     db::{Db, StartError},
     drain::Drain,
     egress::{Egress, EgressError},
+    keys::Keys,
+    oauth::keys::Rotation,
     objects::Objects,
     telemetry::{Readiness, Telemetry, TelemetryError},
     tls::{self, TlsError},
@@ -135,6 +137,26 @@ pub async fn export_links(
     let links = environments::links(&db, &objects, environment, clock).await;
     db.close().await.map_err(StartError::from)?;
     Ok(links?)
+}
+
+/// Makes another key that tokens of the cell of this configuration are signed with, whether it serves or not: it is
+/// published for the usual time before it signs. With `retire_old` it signs at once, and every token of before is refused.
+/// Who serves knows it within a second.
+///
+/// # Errors
+/// As [`CellError`] says; the database has to be there, with the schema of this build.
+pub async fn rotate_keys(config: CellConfig, clock: Clock, retire_old: bool) -> Result<(), CellError> {
+    let db = Db::connect(&config.database).await.map_err(StartError::from)?;
+    db.check_schema(migrations::migrations).await?;
+    let keys = Keys::start(db.clone(), config.cell.shards, &config.keys, clock.now()).await?;
+    let issuer = app::issuer(&config, &db, &keys, &clock).await?;
+    let rotated = if retire_old {
+        issuer.replace_keys().await
+    } else {
+        issuer.rotate_now(Rotation::USUAL.announced).await
+    };
+    db.close().await.map_err(StartError::from)?;
+    Ok(rotated?)
 }
 
 /// The runtime that a cell serves on.

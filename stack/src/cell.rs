@@ -6,7 +6,7 @@ use data_plane::{CellError, config::CellConfig};
 use platform::ctx::Clock;
 use tenants::id::EnvironmentId;
 
-use crate::{console::say, leash::Leash};
+use crate::{console::say, leash::Leash, rotation::Rotation};
 
 /// What to do.
 #[derive(clap::Args)]
@@ -37,6 +37,8 @@ enum Command {
         /// The configuration; variables `TAMBO_…` override it
         config: Option<PathBuf>,
     },
+    /// Makes another key that tokens are signed with, before it is time; who serves takes it up
+    RotateKeys(Rotation),
 }
 
 /// Does it.
@@ -56,6 +58,13 @@ pub fn run(args: Args) -> Result<(), CellError> {
             for link in data_plane::runtime()?.block_on(links)? {
                 say(format_args!("{}\t{}", link.name, link.url));
             }
+            Ok(())
+        }
+        Command::RotateKeys(rotation) => {
+            let config: CellConfig = platform::config::load(rotation.config.as_deref(), env::vars())?;
+            let rotated = data_plane::rotate_keys(config, Clock::system(), rotation.retire_old);
+            data_plane::runtime()?.block_on(rotated)?;
+            rotation.tell();
             Ok(())
         }
     }

@@ -4,7 +4,7 @@ use std::{env, error::Error, path::PathBuf};
 
 use platform::{ctx::Clock, pki};
 
-use crate::{console::say, launch::Plane, leash::Leash};
+use crate::{console::say, launch::Plane, leash::Leash, rotation::Rotation};
 
 /// What to do.
 #[derive(clap::Args)]
@@ -35,6 +35,8 @@ enum Command {
         /// The folder of issuing.key and issuing.pem, which are replaced; or a new one, for you to carry
         issuing: PathBuf,
     },
+    /// Makes another key that tokens are signed with, before it is time; who serves takes it up
+    RotateKeys(Rotation),
 }
 
 /// Does it.
@@ -51,6 +53,13 @@ pub fn run(args: Args) -> Result<(), Box<dyn Error>> {
         Command::Reissue { root, issuing } => {
             let ends = pki::reissue(&root, &issuing, Clock::system().now())?;
             say(format_args!("The issuing certificate in {} ends at {ends}.", issuing.display()));
+            Ok(())
+        }
+        Command::RotateKeys(rotation) => {
+            let config = platform::config::load(rotation.config.as_deref(), env::vars())?;
+            let rotated = control_plane::rotate_keys(config, Clock::system(), rotation.retire_old);
+            tokio::runtime::Runtime::new()?.block_on(rotated)?;
+            rotation.tell();
             Ok(())
         }
     }

@@ -10,6 +10,7 @@ mod dev;
 mod launch;
 mod leash;
 mod openapi;
+mod rotation;
 mod transport;
 
 use std::{error::Error, process::ExitCode};

@@ -340,6 +340,15 @@ pub async fn rotate(
     Ok(!steps.is_empty())
 }
 
+/// Removes every key, and makes one that signs at once.
+pub async fn replace_keys(tx: &Tx, keys: &DataKey, now: DateTime<Utc>) -> Result<(), StoreError> {
+    change(tx).await?;
+    key::Entity::delete_many().filter(key::Column::ShardId.eq(HOME.shard)).exec(&**tx).await?;
+    make(tx, keys, Stage::Active, now).await?;
+    tracing::warn!("the keys that tokens are signed with were replaced");
+    Ok(())
+}
+
 async fn due(
     tx: &Tx,
     rotation: &Rotation,

@@ -385,6 +385,17 @@ impl Issuer {
         self.rotate_if_due().await
     }
 
+    /// Removes every key, also one that is announced, and makes another that signs at once: because one of them leaked.
+    /// Nothing that was signed before is good any more, for other replicas once they [keep up](Issuer::keep_up); and who
+    /// keeps our key set for longer than a moment refuses the first tokens.
+    ///
+    /// # Errors
+    /// The tables failed.
+    pub async fn replace_keys(&self) -> Result<(), IssuerError> {
+        self.0.store.replace_keys(self.0.clock.now()).await?;
+        Ok(self.refresh().await?)
+    }
+
     fn engine(&self, key: Arc<SigningKey>) -> Engine {
         let Inner { url, clock, store, .. } = &*self.0;
         // Of the two, the second is the page where people type the code of a device: there is none.

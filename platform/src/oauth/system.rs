@@ -233,6 +233,11 @@ impl Store {
     ) -> Result<bool, StoreError> {
         unit!(self.db, |tx| changes::rotate(&tx, &self.keys, rotation, now, at_once))
     }
+
+    /// Makes a key in the place of all that are there.
+    pub(super) async fn replace_keys(&self, now: DateTime<Utc>) -> Result<(), StoreError> {
+        unit!(self.db, |tx| changes::replace_keys(&tx, &self.keys, now))
+    }
 }
 
 impl Storage for Store {

@@ -16,8 +16,8 @@ use tenants::id::{Id, TransferId};
 
 use super::{
     cells::{
-        Running, addresses, connect, home, is_free, operate, plane_address, plane_home, refused, rows, tambo,
-        tambo_with_files_up_to, used_folder, wait_for_end,
+        Running, addresses, cell_addresses, connect, home, is_free, operate, plane_address, plane_home,
+        refused, rows, tambo, tambo_with_files_up_to, used_folder, wait_for_end,
     },
     planes::until,
 };
@@ -141,6 +141,66 @@ fn a_disk_that_is_full_at_the_start_is_named() {
     let folder = TempDir::new().unwrap();
     let said = refused(tambo_with_files_up_to(64).args(["dev", "--data"]).arg(folder.path()));
     assert!(said.contains("cannot write to") && said.contains("make room"), "{said}");
+}
+
+/// What is at a URL, for who has this token.
+async fn get(url: &str, token: Option<&str>) -> (u16, Value) {
+    let allow = vec!["127.0.0.1:*".to_owned()];
+    let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
+    let mut request = egress.get(url).unwrap();
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let answer = Egress::send(request).await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+/// The names of the keys that tokens of a plane are verified with.
+async fn published(origin: &str) -> Vec<String> {
+    let (_, keys) = get(&format!("{origin}/v1/oauth/jwks"), None).await;
+    let keys = keys["keys"].as_array().unwrap().iter();
+    keys.map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+fn rotate(plane: &str, folder: &Path, words: &[&str]) {
+    let config = format!("{plane}.toml");
+    let rotated =
+        tambo().current_dir(folder).args([plane, "rotate-keys", &config]).args(words).output().unwrap();
+    assert!(rotated.status.success(), "{rotated:?}");
+}
+
+#[tokio::test]
+async fn keys_that_tokens_are_signed_with_are_replaced_while_both_planes_serve() {
+    let folder = TempDir::new().unwrap();
+    let running = dev(folder.path());
+    let plane = plane_home(folder.path());
+    let origin = format!("http://{}", plane_address(folder.path()));
+    let operator = plane.join("operator.json");
+    let token = tambo().args(["token", "--url", &origin, "--client-file"]).arg(operator).output().unwrap();
+    let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+    let regions = format!("{origin}/v1/regions");
+    assert_eq!(get(&regions, Some(&token)).await.0, 200);
+
+    let first = published(&origin).await;
+    rotate("control-plane", &plane, &[]);
+    until("another key is announced", async || published(&origin).await.len() == 2).await;
+    let both = published(&origin).await;
+    assert!(both.contains(&first[0]) && get(&regions, Some(&token)).await.0 == 200);
+    rotate("control-plane", &plane, &["--retire-old"]);
+    until("the old keys are gone", async || published(&origin).await.iter().all(|key| !both.contains(key)))
+        .await;
+    assert_eq!(published(&origin).await.len(), 1);
+    let (status, refused) = get(&regions, Some(&token)).await;
+    assert_eq!(status, 401, "{refused}");
+    assert_eq!(cells(folder.path()).len(), 3, "with a token of now");
+
+    let origin = format!("http://{}", cell_addresses(folder.path())[0]);
+    let first = published(&origin).await;
+    rotate("cell", &home(folder.path(), "mx-1"), &["--retire-old"]);
+    until("the cell's key is another", async || published(&origin).await != first).await;
+    assert_eq!(published(&origin).await.len(), 1);
+    running.ask_to_stop("INT");
+    assert_eq!(running.end(), 0);
 }
 
 /// The control plane's view of the cells: their ids, and when each was heard of last.

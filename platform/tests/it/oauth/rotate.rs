@@ -105,6 +105,30 @@ async fn somebody_may_want_a_new_key_at_once() {
 }
 
 #[tokio::test]
+async fn a_key_that_leaked_is_replaced_and_its_tokens_are_refused_by_every_replica() {
+    for db in TestDb::both(migrations).await {
+        let clock = clock();
+        let (here, there) = (issuer(&db, clock.clone()).await, issuer(&db, clock.clone()).await);
+        let client = TestClient::register(&here, &clock, scope(1), Mode::Sandbox, &SCOPES).await;
+        let old = client.token(&here, None).await.unwrap().token;
+        here.rotate_now(TimeDelta::hours(1)).await.unwrap();
+        let before = published(&here);
+        assert_eq!(before.len(), 2, "one signs, one is announced");
+        assert_eq!(refusal(&there, &old).await, None, "and it is cached");
+
+        here.replace_keys().await.unwrap();
+        there.keep_up().await;
+        let new = client.token(&there, None).await.unwrap().token;
+        for replica in [&here, &there] {
+            let [only] = &published(replica)[..] else { panic!("{:?}", published(replica)) };
+            assert!(!before.contains(only), "{}", label(db.backend()));
+            assert!(refusal(replica, &old).await.is_some());
+            assert_eq!((refusal(replica, &new).await, kid(&new)), (None, only.clone()));
+        }
+    }
+}
+
+#[tokio::test]
 async fn private_keys_are_sealed() {
     let db = TestDb::sqlite(migrations).await;
     let issuer = issuer(&db, clock()).await;

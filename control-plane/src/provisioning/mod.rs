@@ -137,8 +137,10 @@ impl Run<'_> {
                         observe(&mut after.conditions, condition);
                     }
                 }
-                if after != environment {
-                    self.write(&environment, after, None, "report", StepState::Done, None).await?;
+                // One that wanted what was there already has nothing left to do; a later one was begun since we looked.
+                let done = operation.filter(|one| one.generation <= environment.observed_generation);
+                if after != environment || done.is_some() {
+                    self.end(&environment, after, done.as_ref(), operations::State::Succeeded, None).await?;
                 }
                 Ok(Some(Outcome::Settled))
             }

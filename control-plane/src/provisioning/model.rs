@@ -33,7 +33,7 @@ pub enum Next {
     Keep,
     /// The cell has nothing of it any more: free its place.
     Release,
-    /// Nothing, ever.
+    /// Nothing: it is as it shall be, or gone.
     Nothing,
 }
 

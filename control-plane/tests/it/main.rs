@@ -4,6 +4,7 @@
 
 mod cells;
 mod clients;
+mod convergence;
 mod document;
 mod documents;
 mod environments;

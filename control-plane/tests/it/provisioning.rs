@@ -47,14 +47,14 @@ async fn a_tenant_sees_where_its_environment_is_and_how_old_the_view_of_it_is() 
 }
 
 /// A cell that is let in, and does nothing by itself.
-struct Played {
+pub struct Played {
     id: CellId,
     instance: Uuid,
     seq: AtomicU64,
 }
 
 impl Played {
-    async fn of(plane: &Plane, name: &str, capacity: u32) -> Self {
+    pub async fn of(plane: &Plane, name: &str, capacity: u32) -> Self {
         let body = json!({
             "name": name, "jurisdiction": "mx-cnbv", "region": "mx-1", "mode": "sandbox", "capacity": capacity,
         });
@@ -71,7 +71,7 @@ impl Played {
         played
     }
 
-    async fn document(&self, plane: &Plane) -> Document {
+    pub async fn document(&self, plane: &Plane) -> Document {
         let (site, clock) = (&plane.app.links, &plane.app.clock);
         let poll = Poll { after: 0, lineage: site.lineage, wait_ms: 0 };
         let desired =
@@ -84,12 +84,12 @@ impl Played {
     }
 
     /// Reports that the environment of this document is in this phase, and lets the control plane look at it.
-    async fn report(&self, plane: &Plane, document: &Document, phase: Phase, conditions: Vec<Condition>) {
+    pub async fn report(&self, plane: &Plane, document: &Document, phase: Phase, conditions: Vec<Condition>) {
         self.report_held(plane, document, (phase, None), conditions).await;
     }
 
     /// The same, of one that is kept until then.
-    async fn report_held(
+    pub async fn report_held(
         &self,
         plane: &Plane,
         document: &Document,
@@ -144,13 +144,13 @@ impl Played {
         settle(plane).await;
     }
 
-    async fn placed(&self, plane: &Plane) -> i32 {
+    pub async fn placed(&self, plane: &Plane) -> i32 {
         cells::get(&plane.app.db, self.id).await.unwrap().placed
     }
 }
 
 /// Carries out all work that is due `after` from now.
-async fn settle_after(plane: &Plane, after: TimeDelta) {
+pub async fn settle_after(plane: &Plane, after: TimeDelta) {
     for _ in 0..100 {
         let wall = plane.app.clock.now() + after;
         if plane.app.work.tick(wall).await.unwrap().taken == 0 {
@@ -160,23 +160,23 @@ async fn settle_after(plane: &Plane, after: TimeDelta) {
     panic!("the work does not come to rest");
 }
 
-async fn settle(plane: &Plane) {
+pub async fn settle(plane: &Plane) {
     settle_after(plane, TimeDelta::zero()).await;
 }
 
-async fn read(plane: &Plane, path: &str) -> Value {
+pub async fn read(plane: &Plane, path: &str) -> Value {
     plane.get(path).token(&plane.token).send().await.ok(200)
 }
 
-async fn operation(plane: &Plane, operation: &Value) -> Value {
+pub async fn operation(plane: &Plane, operation: &Value) -> Value {
     read(plane, &format!("/v1/operations/{}", id(operation))).await
 }
 
-async fn tenant_state(plane: &Plane, site: &Site) -> Value {
+pub async fn tenant_state(plane: &Plane, site: &Site) -> Value {
     read(plane, &format!("/v1/tenants/{}", site.tenant)).await["state"].clone()
 }
 
-async fn ask(plane: &Plane, environment: &str, what: &str) -> Value {
+pub async fn ask(plane: &Plane, environment: &str, what: &str) -> Value {
     let path = format!("/v1/environments/{environment}/{what}");
     plane.request(Method::POST, &path).token(&plane.token).key(what).send().await.ok(202)
 }
@@ -352,7 +352,7 @@ async fn what_a_cell_cannot_do_ends_the_operation_with_its_reason() {
 }
 
 /// Reports what the newest document asks for; which phase that was.
-async fn follow(plane: &Plane, cell: &Played) -> Desired {
+pub async fn follow(plane: &Plane, cell: &Played) -> Desired {
     settle(plane).await;
     let document = cell.document(plane).await;
     let Body::Environment(intent) = &document.body else { panic!() };

@@ -101,7 +101,7 @@ pub async fn publish_in_tx(
     Ok(store::publish(tx, cell, organization, document, revision, sha256).await?)
 }
 
-/// Removes a document whose subject the cell has reported as gone, in the caller's transaction in [`PLATFORM`] or the
+/// Removes a document whose subject the cell has reported as gone, or has lost, in the caller's transaction in [`PLATFORM`] or the
 /// worker's.
 ///
 /// # Errors

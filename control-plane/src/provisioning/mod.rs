@@ -193,6 +193,18 @@ impl Run<'_> {
                 self.end(&environment, after, operation.as_ref(), failed, Some(&reason)).await?;
                 Ok(Some(Outcome::Settled))
             }
+            Next::Miss => {
+                // Nor does it find there what was wanted of it before.
+                system::withdraw(self.db, environment.cell, id).await?;
+                let mut after = environment.clone();
+                model::note_report(&mut after, false, now);
+                if after != environment || operation.is_some() {
+                    let failed = operations::State::Failed;
+                    self.end(&environment, after, operation.as_ref(), failed, Some(&model::missing()))
+                        .await?;
+                }
+                Ok(Some(Outcome::Settled))
+            }
             Next::Keep => {
                 let mut after =
                     Environment { observed_generation: environment.generation, ..environment.clone() };

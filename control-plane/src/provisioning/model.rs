@@ -6,7 +6,7 @@ use tenants::{
     environment::{Condition, Desired, EnvironmentState, Phase, Status, observe},
 };
 
-use crate::{cells::Cell, clients::Told, environments::Environment};
+use crate::{cells::Cell, clients::Told, environments::Environment, operations::Reason};
 
 /// Whether the cell of an environment has it.
 const REPORTED: &str = "Reported";
@@ -29,6 +29,8 @@ pub enum Next {
     Arrive(EnvironmentState),
     /// The cell cannot bring it about.
     Fail,
+    /// Say that its cell has lost it. It is not made anew: books that are empty are worse than none.
+    Miss,
     /// The cell keeps what is left of it as the law says: nothing runs any more.
     Keep,
     /// The cell has nothing of it any more: free its place.
@@ -62,6 +64,7 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, t
         (_, Removing) => Next::Nothing,
         (_, Pending) => Next::Enter(Provisioning),
         (_, Provisioning) if environment.cell.is_none() => Next::Place,
+        (_, Provisioning | Ready | Suspended) if is_missing(environment, observed.is_some()) => Next::Miss,
         (desired, Provisioning | Ready | Suspended) => {
             let (arrived, state) = match desired {
                 Desired::Suspended => (Phase::Suspended, Suspended),
@@ -74,8 +77,6 @@ pub fn next(environment: &Environment, observed: Option<&EnvironmentObserved>, t
                 }
                 Some(phase) if phase == arrived => Next::Nothing,
                 Some(Phase::Failed) => Next::Fail,
-                // What its cell has lost is not made anew: books that are empty are worse than none.
-                None if observed.is_none() && settled && environment.state == state => Next::Nothing,
                 _ => Next::Publish,
             }
         }
@@ -137,16 +138,33 @@ pub fn recovered(intent: &EnvironmentIntent, cell: &Cell, known: i64, now: DateT
     }
 }
 
+/// Whether the cell of an environment has had it once, and does not report it any more.
+const fn is_missing(environment: &Environment, reported: bool) -> bool {
+    !reported && environment.observed_generation > 0 && !environment.state.is_final()
+}
+
 /// Notes that the cell of an environment that was there does not have it any more, or has it again.
 pub fn note_report(environment: &mut Environment, reported: bool, now: DateTime<Utc>) {
-    let missing = |one: &Condition| one.r#type == REPORTED && one.status == Status::False;
-    let was_missing = environment.conditions.iter().any(missing);
-    if was_missing && reported {
-        observe(&mut environment.conditions, condition(REPORTED, Status::True, "Found", None, now));
-    } else if !reported && environment.observed_generation > 0 && !environment.state.is_final() {
-        let gone = condition(REPORTED, Status::False, "Missing", None, now);
+    if is_missing(environment, reported) {
+        let detail =
+            format!("its cell had generation {}; it is not made anew", environment.observed_generation);
+        let gone = condition(REPORTED, Status::False, "Missing", Some(detail), now);
         observe(&mut environment.conditions, gone);
+    } else if reported && is_called_missing(environment) {
+        observe(&mut environment.conditions, condition(REPORTED, Status::True, "Found", None, now));
     }
+}
+
+/// Whether it is on record that the cell of an environment does not have it any more.
+fn is_called_missing(environment: &Environment) -> bool {
+    environment.conditions.iter().any(|one| one.r#type == REPORTED && one.status == Status::False)
+}
+
+/// Why nothing can be done for an environment that its cell has lost.
+#[must_use]
+pub fn missing() -> Reason {
+    let detail = "the cell does not have the environment any more, and it is not made anew".to_owned();
+    Reason { code: "environment_missing".to_owned(), detail: Some(detail) }
 }
 
 /// A condition of ours as it is seen now.
@@ -181,6 +199,7 @@ mod tests {
     use uuid::Uuid;
 
     fn environment(desired: Desired, state: EnvironmentState, placed: bool) -> Environment {
+        let is_being_made = matches!(state, EnvironmentState::Pending | EnvironmentState::Provisioning);
         Environment {
             id: EnvironmentId::from_uuid(Uuid::from_u128(1)),
             organization: OrganizationId::from_uuid(Uuid::from_u128(2)),
@@ -193,7 +212,7 @@ mod tests {
             state,
             cell: placed.then(|| CellId::from_uuid(Uuid::from_u128(4))),
             generation: 2,
-            observed_generation: 1,
+            observed_generation: i64::from(!is_being_made),
             conditions: Vec::new(),
             version: 1,
             created_at: DateTime::UNIX_EPOCH,
@@ -295,6 +314,20 @@ mod tests {
         let told_others = next(&settled, Some(&seen(2, Phase::Ready)), Told::Otherwise);
         assert_eq!(told_others, Next::Adopt(3), "other clients");
         assert_eq!(next(&settled, Some(&seen(1, Phase::Ready)), Told::Otherwise), Next::Publish, "of before");
-        assert_eq!(next(&settled, None, Told::Same), Next::Nothing, "its cell has lost it");
+        // Its cell has lost it: whatever is wanted of it now, it is not made anew.
+        let mut lost = settled;
+        for generation in [2, 3, 9] {
+            lost.generation = generation;
+            for (desired, state) in
+                [(Present, Ready), (Still, Ready), (Still, Suspended), (Present, Suspended)]
+            {
+                (lost.desired, lost.state) = (desired, state);
+                assert_eq!(next(&lost, None, Told::Same), Next::Miss, "{desired} {state} {generation}");
+            }
+        }
+        (lost.desired, lost.state) = (Gone, Ready);
+        assert_eq!(next(&lost, None, Told::Same), Next::Enter(Removing), "but it can go");
+        lost.state = Removing;
+        assert_eq!(next(&lost, None, Told::Same), Next::Publish);
     }
 }

@@ -49,6 +49,18 @@ pub async fn publish(
     .await
 }
 
+/// Takes back what was published of an environment that its cell has lost, so that a cell which begins anew does not make
+/// an empty one of it.
+pub async fn withdraw(db: &Db, cell: Option<CellId>, environment: EnvironmentId) -> Result<(), DbErr> {
+    let Some(cell) = cell else { return Ok(()) };
+    db::retry(|| async {
+        let tx = db.begin(PLATFORM).await?;
+        links::unpublish_in_tx(&tx, cell, &environment.to_string()).await?;
+        tx.commit().await
+    })
+    .await
+}
+
 /// What a cell last reported of an environment.
 pub async fn observed(
     db: &Db,

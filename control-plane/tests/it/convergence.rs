@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde_json::json;
-use tenants::environment::Desired;
+use tenants::environment::{Desired, Phase};
 
 use crate::{
     environments::{Site, declare, environments},
@@ -48,6 +48,52 @@ async fn an_operation_that_has_nothing_to_do_succeeds() {
             let begun = ask(&plane, &environment, what).await;
             assert_eq!(follow(&plane, &cell).await, wanted);
             assert_eq!(operation(&plane, &begun).await["state"], "succeeded", "{what}");
+        }
+    }
+}
+
+/// A client of an environment, which raises its generation.
+async fn client(plane: &Plane, environment: &str, key: &str) {
+    let path = format!("/v1/environments/{environment}/clients");
+    let body = json!({"name": "core", "method": "secret", "scopes": ["accounts:read"]});
+    plane.post(&path, &body).token(&plane.token).key(key).send().await.ok(201);
+}
+
+#[tokio::test]
+async fn what_its_cell_has_lost_is_made_anew_by_no_change_and_goes_on_when_it_is_found() {
+    for plane in Plane::both().await {
+        let (site, cell, environment) = ready(&plane).await;
+        let before = cell.document(&plane).await;
+        cell.report_nothing(&plane).await;
+        client(&plane, &environment, "late").await;
+        settle(&plane).await;
+        for (what, had) in [("suspensions", "generation 1"), ("removals", "generation 3")] {
+            assert!(cell.documents(&plane).await.is_empty(), "nothing is told of it, not even what was");
+            let begun = ask(&plane, &environment, what).await;
+            settle(&plane).await;
+            let [shown] = &environments(&plane, &site).await[..] else { panic!() };
+            let conditions = shown["conditions"].as_array().unwrap();
+            let reported = conditions.iter().find(|one| one["type"] == "Reported").unwrap();
+            assert_eq!((&reported["status"], &reported["reason"]), (&json!("false"), &json!("Missing")));
+            assert!(reported["detail"].as_str().unwrap().contains(had), "{reported}");
+            if what == "removals" {
+                assert_eq!(follow(&plane, &cell).await, Desired::Removed);
+                assert_eq!(operation(&plane, &begun).await["state"], "succeeded");
+                assert_eq!(cell.placed(&plane).await, 0);
+                break;
+            }
+            let ended = operation(&plane, &begun).await;
+            assert_eq!(
+                (&ended["state"], &ended["reason"]["code"]),
+                (&json!("failed"), &json!("environment_missing"))
+            );
+            // It is restored in its cell, as it was: what was wanted meanwhile is brought about.
+            cell.report(&plane, &before, Phase::Ready, vec![]).await;
+            assert_eq!(follow(&plane, &cell).await, Desired::Suspended);
+            let [shown] = &environments(&plane, &site).await[..] else { panic!() };
+            assert_eq!((&shown["state"], &shown["observed_generation"]), (&json!("suspended"), &json!(3)));
+            assert!(shown["conditions"].to_string().contains("\"Found\""), "{shown}");
+            cell.report_nothing(&plane).await;
         }
     }
 }

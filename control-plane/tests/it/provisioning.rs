@@ -72,6 +72,11 @@ impl Played {
     }
 
     pub async fn document(&self, plane: &Plane) -> Document {
+        self.documents(plane).await.pop().expect("something is published")
+    }
+
+    /// What is published for it of environments.
+    pub async fn documents(&self, plane: &Plane) -> Vec<Document> {
         let (site, clock) = (&plane.app.links, &plane.app.clock);
         let poll = Poll { after: 0, lineage: site.lineage, wait_ms: 0 };
         let desired =
@@ -79,8 +84,7 @@ impl Played {
                 clock.now()
             });
         let documents = desired.await.unwrap().documents;
-        let mut wanted = documents.into_iter().filter(|one| matches!(one.body, Body::Environment(_)));
-        wanted.next().expect("something is published")
+        documents.into_iter().filter(|one| matches!(one.body, Body::Environment(_))).collect()
     }
 
     /// Reports that the environment of this document is in this phase, and lets the control plane look at it.
@@ -97,7 +101,6 @@ impl Played {
         conditions: Vec<Condition>,
     ) {
         let Body::Environment(intent) = &document.body else { panic!("{document:?}") };
-        let now = plane.app.clock.now();
         let observed = EnvironmentObserved {
             id: intent.id,
             organization: intent.organization,
@@ -113,12 +116,22 @@ impl Played {
             hold_until,
             intent: None,
         };
+        self.send(plane, vec![observed], document.revision).await;
+    }
+
+    /// Reports, in full, that it has nothing.
+    pub async fn report_nothing(&self, plane: &Plane) {
+        self.send(plane, vec![], 0).await;
+    }
+
+    async fn send(&self, plane: &Plane, environments: Vec<EnvironmentObserved>, cursor: u64) {
+        let now = plane.app.clock.now();
         let seq = self.seq.fetch_add(1, Ordering::Relaxed) + 1;
         let report = Observed {
             seq,
             instance: self.instance,
             lineage: plane.app.links.lineage,
-            cursor: document.revision,
+            cursor,
             sent_at: now,
             heartbeat: Heartbeat {
                 software: "played".to_owned(),
@@ -132,8 +145,8 @@ impl Played {
                 certificate_not_after: now,
                 digest: String::new(),
             },
-            environments: vec![observed],
-            full: false,
+            full: environments.is_empty(),
+            environments,
             after: None,
         };
         let lineage = plane.app.links.lineage;

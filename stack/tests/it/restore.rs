@@ -117,6 +117,7 @@ async fn an_environment_that_its_cell_has_lost_is_called_missing_and_is_not_made
     let (plane, _kept, cell, _) = settled(&home).await;
     let (tenant, own) = plane.tenant("tianguis").await;
     let environment = plane.declare_environment(&tenant, &own).await;
+    let client = make(&plane, &environment, &key()).await;
     plane.environment_comes_to(&environment, "ready").await;
     cell.app.db.worker().execute_unprepared("DELETE FROM environment").await.unwrap();
     let path = format!("/v1/environments/{environment}");
@@ -126,8 +127,25 @@ async fn an_environment_that_its_cell_has_lost_is_called_missing_and_is_not_made
     let told = cell.stored().await.seq;
     until("there are heartbeats", async || cell.stored().await.seq > told + 3).await;
     assert!(!cell.stored().await.resync);
+    // Whatever is wanted of it from then on.
+    let jwk = key().public();
+    let keys = json!([{"kty": "EC", "crv": "P-256", "x": jwk.x, "y": jwk.y}]);
+    plane.post_seen(&format!("/v1/clients/{client}/rotations"), json!({"keys": keys}), 1).await;
+    make(&plane, &environment, &key()).await;
+    let asked = plane.post_ok(&format!("{path}/suspensions"), json!({}), 202).await;
+    let asked = format!("/v1/operations/{}", id(&asked));
+    until("the suspension has ended", async || !plane.look(&asked).await["ended_at"].is_null()).await;
+    let ended = plane.read(&asked).await;
+    assert_eq!(
+        (&ended["state"], &ended["reason"]["code"]),
+        (&json!("failed"), &json!("environment_missing")),
+        "{ended}"
+    );
+    let told = cell.stored().await.seq;
+    until("there are more heartbeats", async || cell.stored().await.seq > told + 3).await;
     assert_eq!(numbers(&cell.app.db, "SELECT count(*) FROM environment").await, [0]);
     assert_eq!(numbers(&plane.app.db, "SELECT count(*) FROM link_observed").await, [0]);
+    assert_eq!(condition(&plane.read(&path).await, "Reported"), "false");
 }
 
 /// A client of an environment with this key.

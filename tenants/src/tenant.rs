@@ -24,7 +24,7 @@ pub enum State {
     Provisioning,
     /// It has, or had, an environment that is ready.
     Active,
-    /// It works, with fewer rights.
+    /// What it has goes on; it gets no new environments and no new clients of them.
     Restricted,
     /// Its environments answer nobody.
     Suspended,
@@ -78,9 +78,9 @@ impl State {
         self.next().is_empty()
     }
 
-    /// Whether environments of the tenant may be made.
+    /// Whether new environments of the tenant may be made.
     pub const fn may_have_environments(self) -> bool {
-        matches!(self, Self::Approved | Self::Provisioning | Self::Active | Self::Restricted)
+        matches!(self, Self::Approved | Self::Provisioning | Self::Active)
     }
 
     /// The state's name on the wire and in the database.

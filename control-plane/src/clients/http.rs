@@ -31,7 +31,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::{Change, Client, Credentials, Error, Fault, Filter, Made, acting, named};
 use crate::{
-    environments::{self, ENVIRONMENT_NOT_FOUND, ENVIRONMENT_STATE},
+    environments::{self, ENVIRONMENT_NOT_FOUND, ENVIRONMENT_STATE, TENANT_RESTRICTED},
     names::{LONGEST_NAME, TEXT_UNUSABLE},
     organizations::{self, ORGANIZATION_NOT_FOUND},
 };
@@ -84,7 +84,12 @@ where
         };
     }
     OpenApiRouter::new()
-        .routes(made!(environment_client_create, &ENVIRONMENT_NOT_FOUND, &ENVIRONMENT_STATE))
+        .routes(made!(
+            environment_client_create,
+            &ENVIRONMENT_NOT_FOUND,
+            &ENVIRONMENT_STATE,
+            &TENANT_RESTRICTED
+        ))
         .routes(made!(organization_client_create, &ORGANIZATION_NOT_FOUND))
         .routes(operation!(client_list, &ORGANIZATION_NOT_FOUND, &codes::INVALID_CURSOR))
         .routes(operation!(client_get, &CLIENT_NOT_FOUND))

@@ -31,6 +31,7 @@ use tenants::{
     contract::{ClientIntent, Method},
     environment::{Desired, Mode},
     id::{ClientId, EnvironmentId, OrganizationId},
+    tenant::State,
 };
 
 pub use self::{
@@ -40,7 +41,7 @@ pub use self::{
 use crate::{
     caller,
     environments::{self, Environment},
-    names, organizations,
+    names, organizations, tenants as slice,
 };
 use model::{CLIENTS, CLIENTS_EVER, TOMBSTONES};
 use store::Clients;
@@ -206,7 +207,7 @@ impl IssuerKind {
     }
 }
 
-/// The environment of a client, which has to be there and to stay.
+/// The environment of a new client, which has to be there and to stay, of a tenant that may have more than it has.
 async fn environment_in_tx(
     tx: &Tx,
     ctx: &Ctx,
@@ -216,6 +217,10 @@ async fn environment_in_tx(
     let environment = environments::get_in_tx(tx, ctx, id).await?.ok_or(environments::Error::NotFound)?;
     if environment.desired == Desired::Removed {
         return Err(environments::Error::State(environment.state).into());
+    }
+    let tenant = slice::get_in_tx(tx, ctx, environment.tenant).await?;
+    if tenant.is_some_and(|tenant| tenant.state == State::Restricted) {
+        return Err(environments::Error::TenantRestricted.into());
     }
     Ok(Some(environment))
 }

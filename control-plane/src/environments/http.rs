@@ -58,6 +58,8 @@ platform::problem_codes! {
     ENVIRONMENT_STATE = 409 "environment_state";
     /// The tenant is not approved, or no longer.
     TENANT_NOT_APPROVED = 409 "tenant_not_approved";
+    /// A restricted tenant gets no new environments, and no new clients of those it has.
+    TENANT_RESTRICTED = 409 "tenant_restricted";
     /// Environments of a suspended tenant answer when the tenant is resumed.
     TENANT_SUSPENDED = 409 "tenant_suspended";
     /// The jurisdiction's profile has no such version.
@@ -80,6 +82,7 @@ where
             &RESIDENCY_CONDITION_MISSING,
             &RESIDENCY_REGION_FORBIDDEN,
             &TENANT_NOT_APPROVED,
+            &TENANT_RESTRICTED,
             &ENVIRONMENT_EXISTS,
             &PROFILE_VERSION_UNKNOWN,
             &codes::STORAGE_FULL
@@ -398,6 +401,7 @@ impl From<Error> for Problem {
             Error::NotFound => Problem::new(&ENVIRONMENT_NOT_FOUND),
             Error::Exists => Problem::new(&ENVIRONMENT_EXISTS),
             Error::NotApproved(state) => Problem::new(&TENANT_NOT_APPROVED).arg("state", state.as_str()),
+            Error::TenantRestricted => Problem::new(&TENANT_RESTRICTED),
             Error::TenantSuspended => Problem::new(&TENANT_SUSPENDED),
             Error::State(state) => Problem::new(&ENVIRONMENT_STATE).arg("state", state.as_str()),
             Error::ProfileVersion(known) => {

@@ -26,7 +26,7 @@ use tenants::{
 };
 
 pub use self::{
-    http::{ENVIRONMENT_NOT_FOUND, ENVIRONMENT_STATE},
+    http::{ENVIRONMENT_NOT_FOUND, ENVIRONMENT_STATE, TENANT_RESTRICTED},
     model::{Ask, Environment, New},
     store::{Filter, MIGRATION},
 };
@@ -57,6 +57,9 @@ pub enum Error {
     /// The environment's state does not allow it.
     #[error("an environment that is {0} cannot do this")]
     State(EnvironmentState),
+    /// The tenant is restricted, and gets nothing new.
+    #[error("the tenant is restricted")]
+    TenantRestricted,
     /// Its tenant is suspended.
     #[error("the tenant is suspended")]
     TenantSuspended,
@@ -112,8 +115,8 @@ pub async fn acting(db: &Db, ctx: &Ctx, id: EnvironmentId) -> Result<Ctx, Error>
 /// Declares an environment of a tenant, once per key, and begins the operation that makes it.
 ///
 /// # Errors
-/// Conditions of the region that are missing; [`Error::NotApproved`], [`Error::Exists`], [`Error::ProfileVersion`];
-/// [`Error::Planned`] for a dry run; unknown tenants and regions; the key's and the database's.
+/// Conditions of the region that are missing; [`Error::NotApproved`], [`Error::TenantRestricted`], [`Error::Exists`],
+/// [`Error::ProfileVersion`]; [`Error::Planned`] for a dry run; unknown tenants and regions; the key's and the database's.
 pub async fn create(
     db: &Db,
     ctx: &Ctx,
@@ -159,8 +162,10 @@ pub async fn create(
             return Ok(Done { what: operation, replayed: true });
         }
         let tenant = slice::get_in_tx(&tx, ctx, of).await?.ok_or(slice::Error::NotFound)?;
-        if !tenant.state.may_have_environments() {
-            return Err(Error::NotApproved(tenant.state));
+        match tenant.state {
+            tenant::State::Restricted => return Err(Error::TenantRestricted),
+            state if !state.may_have_environments() => return Err(Error::NotApproved(state)),
+            _ => {}
         }
         if !Environments::new(&tx, ctx.scope).insert(&environment).await? {
             return Err(Error::Exists);

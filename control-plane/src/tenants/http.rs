@@ -382,7 +382,7 @@ async fn tenant_reject(
     take(&db, &ctx, id, keyed, Step::Reject, false).await
 }
 
-/// Restricts a tenant: it works, with fewer rights.
+/// Restricts a tenant: what it has goes on, but it gets no new environments and no new clients of them.
 ///
 /// For operators.
 #[utoipa::path(post, path = "/v1/tenants/{id}/restrictions", operation_id = "tenant_restrict", tag = "tenants",

@@ -191,7 +191,7 @@ pub enum Step {
     Approve,
     /// Turn it down.
     Reject,
-    /// Fewer rights.
+    /// Nothing new.
     Restrict,
     /// Answer nobody.
     Suspend,

@@ -1,6 +1,7 @@
 //! What convergence does where there is little to do, or nobody to do it, with a cell that the test plays.
 
 use axum::http::Method;
+use platform::testing::http::Answer;
 use serde_json::json;
 use tenants::environment::{Desired, Phase};
 
@@ -8,6 +9,7 @@ use crate::{
     environments::{Site, declare, environments},
     plane::{Plane, id},
     provisioning::{Played, ask, follow, operation, read, settle},
+    tenants::step,
 };
 
 /// A site with a sandbox that is ready in a cell.
@@ -52,11 +54,12 @@ async fn an_operation_that_has_nothing_to_do_succeeds() {
     }
 }
 
-/// A client of an environment, which raises its generation.
-async fn client(plane: &Plane, environment: &str, key: &str) {
+/// Makes a client of an environment, which raises its generation.
+async fn client(plane: &Plane, environment: &str, language: &str, key: &str) -> Answer {
     let path = format!("/v1/environments/{environment}/clients");
     let body = json!({"name": "core", "method": "secret", "scopes": ["accounts:read"]});
-    plane.post(&path, &body).token(&plane.token).key(key).send().await.ok(201);
+    let call = plane.post(&path, &body).token(&plane.token).key(key);
+    call.header("accept-language", language).send().await
 }
 
 #[tokio::test]
@@ -65,7 +68,7 @@ async fn what_its_cell_has_lost_is_made_anew_by_no_change_and_goes_on_when_it_is
         let (site, cell, environment) = ready(&plane).await;
         let before = cell.document(&plane).await;
         cell.report_nothing(&plane).await;
-        client(&plane, &environment, "late").await;
+        client(&plane, &environment, "en", "late").await.ok(201);
         settle(&plane).await;
         for (what, had) in [("suspensions", "generation 1"), ("removals", "generation 3")] {
             assert!(cell.documents(&plane).await.is_empty(), "nothing is told of it, not even what was");
@@ -95,5 +98,40 @@ async fn what_its_cell_has_lost_is_made_anew_by_no_change_and_goes_on_when_it_is
             assert!(shown["conditions"].to_string().contains("\"Found\""), "{shown}");
             cell.report_nothing(&plane).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn a_restricted_tenant_keeps_what_it_has_and_gets_nothing_new() {
+    for plane in Plane::both().await {
+        let (site, cell, environment) = ready(&plane).await;
+        let first = id(&client(&plane, &environment, "en", "first").await.ok(201));
+        assert_eq!(step(&plane, &site.tenant, "restrictions").await["state"], "restricted");
+        for (language, words) in [
+            ("en", "no new clients"),
+            ("es-MX", "ni clientes nuevos"),
+            ("es-CO", "ni clientes nuevos"),
+            ("pt-BR", "nem clientes novos"),
+        ] {
+            let refused = client(&plane, &environment, language, "late").await;
+            let problem = refused.is_problem("tenant_restricted", language);
+            assert!(problem["detail"].as_str().unwrap().contains(words), "{problem}");
+        }
+        for query in ["", "?dry_run=true"] {
+            let refused = declare(&plane, &site, query, "mx-1", "late").await;
+            refused.is_problem("tenant_restricted", "a new environment");
+        }
+        // Everything that it has goes on.
+        let rotate = plane.request(Method::POST, &format!("/v1/clients/{first}/rotations"));
+        let rotate = rotate.token(&site.token).key("rotate").header("if-match", "\"1\"");
+        rotate.json(&json!({})).send().await.ok(200);
+        assert_eq!(follow(&plane, &cell).await, Desired::Present);
+        for (what, wanted) in [("suspensions", Desired::Suspended), ("resumptions", Desired::Present)] {
+            let begun = ask(&plane, &environment, what).await;
+            assert_eq!(follow(&plane, &cell).await, wanted);
+            assert_eq!(operation(&plane, &begun).await["state"], "succeeded", "{what}");
+        }
+        step(&plane, &site.tenant, "resumptions").await;
+        client(&plane, &environment, "en", "late").await.ok(201);
     }
 }

@@ -90,7 +90,7 @@ pub enum Command {
     Approve(Move),
     /// Turns one down, for ever; for operators
     Reject(Move),
-    /// Restricts one: it works, with fewer rights; for operators
+    /// Restricts one: what it has goes on, but it gets no new environments and clients; for operators
     Restrict(Move),
     /// Suspends one: its environments answer nobody; for operators
     Suspend(PlannedMove),

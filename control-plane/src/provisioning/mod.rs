@@ -8,7 +8,7 @@
 //! A tenant follows its environments: with the first one declared it is `provisioning`, with the first one ready
 //! `active`; one that is offboarding has all of them removed, is `archived` when nothing of them runs and what is left is only
 //! kept as the law says, and `erased` when nothing is left. And they follow it: a suspended tenant's answer nobody, and when
-//! it is resumed, those that answered before do again.
+//! it is resumed, those that answered before do again. Of a tenant that is renamed all of them hear.
 
 mod model;
 mod system;
@@ -445,8 +445,19 @@ pub async fn converge_tenant(db: &Db, ctx: &Ctx, id: TenantId) -> Result<(), Err
         let tx = db.begin(ctx.scope).await?;
         let Some(tenant) = slice::get_in_tx(&tx, ctx, id).await? else { return Ok(()) };
         let all = environments::of_tenant_in_tx(&tx, ctx, id).await?;
-        let ready = all.iter().any(|one| one.state == EnvironmentState::Ready);
         let stays = |one: &&Environment| one.desired != Desired::Removed;
+        if tenant.is_renamed() {
+            for one in all.iter().filter(stays) {
+                environments::raise_in_tx(&tx, ctx, one.id).await?;
+            }
+            let mut after = tenant.clone();
+            observe(&mut after.conditions, slice::name_told(Status::True, "Told", ctx.now()));
+            slice::converged_in_tx(&tx, ctx, &tenant, after).await?;
+            // What else there is to do comes next.
+            slice::converge_in_tx(&tx, ctx, id).await?;
+            return Ok(tx.commit().await?);
+        }
+        let ready = all.iter().any(|one| one.state == EnvironmentState::Ready);
         let any_stays = all.iter().any(|one| stays(&one));
         let (to, reason) = match tenant.state {
             // Also of one that is gone: a cell may have one that this database did not know of.

@@ -28,7 +28,7 @@ use tenants::{
 
 pub use self::{
     http::TENANT_NOT_FOUND,
-    model::{Change, Fault, New, Reason, Step, Tenant},
+    model::{Change, Fault, New, Reason, Step, Tenant, name_told},
     store::{Filter, MIGRATION, Moved},
 };
 use crate::{caller, organizations};
@@ -136,8 +136,8 @@ pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New, dry_run: bool) -> 
     .await
 }
 
-/// Changes a tenant, once per key, if it still has a version that the caller has seen; what it was and what it is. A
-/// change that changes nothing keeps the version, and a dry run keeps everything.
+/// Changes a tenant, once per key, if it still has a version that the caller has seen; what it was and what it is. Its
+/// environments hear of another name. A change that changes nothing keeps the version, and a dry run keeps everything.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Changed`], [`Error::Invalid`]; the key's and the database's.
@@ -162,8 +162,11 @@ pub async fn update(
             return Err(Error::Changed);
         }
         let after = before.with(change, ctx.now())?;
-        if after != before && !tenants.update(&before, &after).await? {
-            return Err(Error::Changed);
+        if after != before {
+            if !tenants.update(&before, &after).await? {
+                return Err(Error::Changed);
+            }
+            converge_in_tx(&tx, ctx, id).await?;
         }
         if dry_run {
             tx.rollback().await?
@@ -228,6 +231,29 @@ pub async fn converge_in_tx(tx: &Tx, ctx: &Ctx, id: TenantId) -> Result<(), DbEr
     let item =
         work::New { scope: ctx.scope, kind: CONVERGE, key: &key, payload: ().into(), run_at: wall, wall };
     work::enqueue_in_tx(tx, item).await
+}
+
+/// Writes what convergence has found or done, in the caller's transaction, if nobody changed the tenant meanwhile; else it
+/// is to be looked at again. What is wanted is not convergence's to write.
+///
+/// # Errors
+/// The database's.
+pub async fn converged_in_tx(tx: &Tx, ctx: &Ctx, before: &Tenant, after: Tenant) -> Result<(), DbErr> {
+    if after == *before {
+        return Ok(());
+    }
+    let after = Tenant {
+        observed_generation: after.observed_generation,
+        conditions: after.conditions,
+        version: before.version.saturating_add(1),
+        updated_at: ctx.now(),
+        ..before.clone()
+    };
+    if Tenants::new(tx, ctx.scope).update(before, &after).await? {
+        Ok(())
+    } else {
+        Err(DbErr::RecordNotUpdated)
+    }
 }
 
 /// Takes a tenant a step further in its life, once per key; what it was and what it is. A dry run takes none.

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use tenants::{
-    environment::Condition,
+    environment::{Condition, Status, observe},
     id::{OrganizationId, TenantId},
     jurisdiction::JurisdictionId,
     profile::{self, Profile},
@@ -87,6 +87,15 @@ pub struct Tenant {
     pub updated_at: DateTime<Utc>,
 }
 
+/// Whether the environments of a tenant are wanted with the name that it has.
+const NAME_TOLD: &str = "NameTold";
+
+/// That condition as it is now.
+#[must_use]
+pub fn name_told(status: Status, reason: &str, now: DateTime<Utc>) -> Condition {
+    Condition { r#type: NAME_TOLD.to_owned(), status, reason: reason.to_owned(), detail: None, since_at: now }
+}
+
 /// What a caller says of a tenant, unchecked.
 #[derive(Debug, Clone)]
 pub struct New {
@@ -159,12 +168,21 @@ impl Tenant {
         profile::profile(&self.jurisdiction)
     }
 
+    /// Whether its environments are still wanted with another name.
+    #[must_use]
+    pub fn is_renamed(&self) -> bool {
+        self.conditions.iter().any(|one| one.r#type == NAME_TOLD && one.status == Status::False)
+    }
+
     /// This tenant after the change, or itself if that changes nothing.
     pub fn with(&self, change: &Change, now: DateTime<Utc>) -> Result<Self, Fault> {
         let mut after = self.clone();
         if let Some(new) = &change.name {
             name(new)?;
-            after.name.clone_from(new);
+            if *new != self.name {
+                after.name.clone_from(new);
+                observe(&mut after.conditions, name_told(Status::False, "Renamed", now));
+            }
         }
         if let Some(code) = &change.licence {
             match self.profile() {

@@ -2,8 +2,11 @@
 
 use axum::http::Method;
 use platform::testing::http::Answer;
-use serde_json::json;
-use tenants::environment::{Desired, Phase};
+use serde_json::{Value, json};
+use tenants::{
+    contract::Body,
+    environment::{Desired, Phase},
+};
 
 use crate::{
     environments::{Site, declare, environments},
@@ -133,5 +136,33 @@ async fn a_restricted_tenant_keeps_what_it_has_and_gets_nothing_new() {
         }
         step(&plane, &site.tenant, "resumptions").await;
         client(&plane, &environment, "en", "late").await.ok(201);
+    }
+}
+
+#[tokio::test]
+async fn the_cells_of_a_renamed_tenant_are_told_its_name() {
+    for plane in Plane::both().await {
+        let (site, cell, _) = ready(&plane).await;
+        let path = format!("/v1/tenants/{}", site.tenant);
+        let patch = async |query: &str, key: &str, change: Value| {
+            let call = plane.request(Method::PATCH, &format!("{path}{query}")).token(&site.token).key(key);
+            call.header("if-match", "*").json(&change).send().await.ok(200);
+            settle(&plane).await;
+            let document = cell.document(&plane).await;
+            let Body::Environment(intent) = document.body else { panic!() };
+            (document.generation, intent.tenant_name)
+        };
+        let (old, new) = ("Tianguis".to_owned(), "Tianguis Digital".to_owned());
+        let name = json!({"name": new});
+        assert_eq!(patch("?dry_run=true", "plan", name.clone()).await, (1, old.clone()));
+        assert_eq!(patch("", "licence", json!({"licence": "BANCO"})).await, (1, old), "no cell is told that");
+        assert_eq!(patch("", "name", name.clone()).await, (2, new.clone()));
+        assert_eq!(follow(&plane, &cell).await, Desired::Present);
+        assert_eq!(environments(&plane, &site).await[0]["observed_generation"], 2);
+        assert_eq!(patch("", "again", name).await, (2, new), "a change that changes nothing");
+        // One that is going is told nothing.
+        step(&plane, &site.tenant, "offboardings").await;
+        settle(&plane).await;
+        assert_eq!(patch("", "late", json!({"name": "Late"})).await.0, 3);
     }
 }

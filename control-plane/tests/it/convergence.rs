@@ -1,7 +1,9 @@
 //! What convergence does where there is little to do, or nobody to do it, with a cell that the test plays.
 
 use axum::http::Method;
+use chrono::TimeDelta;
 use platform::testing::http::Answer;
+use sea_orm::{ConnectionTrait, Statement};
 use serde_json::{Value, json};
 use tenants::{
     contract::Body,
@@ -11,7 +13,7 @@ use tenants::{
 use crate::{
     environments::{Site, declare, environments},
     plane::{Plane, id},
-    provisioning::{Played, ask, follow, operation, read, settle},
+    provisioning::{Played, ask, follow, operation, read, settle, settle_after, tenant_state},
     tenants::step,
 };
 
@@ -164,5 +166,55 @@ async fn the_cells_of_a_renamed_tenant_are_told_its_name() {
         step(&plane, &site.tenant, "offboardings").await;
         settle(&plane).await;
         assert_eq!(patch("", "late", json!({"name": "Late"})).await.0, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_that_leaves_while_its_environment_is_made_leaves_nothing() {
+    for plane in Plane::both().await {
+        for placed in [false, true] {
+            let name = if placed { "mx-placed" } else { "mx-waits" };
+            let site = Site::named(&plane, name).await;
+            let cell = if placed { Some(Played::of(&plane, name, 1).await) } else { None };
+            let begun = declare(&plane, &site, "", "mx-1", name).await.ok(202);
+            settle(&plane).await;
+            if let Some(cell) = &cell {
+                let document = cell.document(&plane).await;
+                cell.report(&plane, &document, Phase::Converging, vec![]).await;
+                assert_eq!(cell.placed(&plane).await, 1);
+            }
+            assert_eq!(operation(&plane, &begun).await["state"], "running");
+            step(&plane, &site.tenant, "offboardings").await;
+            settle(&plane).await;
+            if let Some(cell) = &cell {
+                assert_eq!(tenant_state(&plane, &site).await, "offboarding");
+                assert_eq!(follow(&plane, cell).await, Desired::Removed);
+                assert_eq!(cell.placed(&plane).await, 0);
+            }
+            let path = format!("/v1/tenants/{}/moves", site.tenant);
+            let moves = read(&plane, &path).await;
+            let moves: Vec<&str> =
+                moves["data"].as_array().unwrap().iter().map(|one| one["to"].as_str().unwrap()).collect();
+            let expected = ["verifying", "approved", "provisioning", "offboarding", "archived", "erased"];
+            assert_eq!(moves, expected);
+            assert_eq!(operation(&plane, &begun).await["state"], "cancelled");
+            let [environment] = &environments(&plane, &site).await[..] else { panic!() };
+            assert_eq!(
+                (&environment["state"], &environment["cell_id"]),
+                (&json!("removed"), &Value::Null),
+                "{environment}"
+            );
+            let path = format!("/v1/operations?subject_id={}", id(environment));
+            let operations = read(&plane, &path).await["data"].as_array().unwrap().clone();
+            let kinds: Vec<_> = operations.iter().map(|one| (&one["kind"], &one["state"])).collect();
+            let removal = (&json!("environment_remove"), &json!("succeeded"));
+            assert_eq!(kinds, [(&json!("environment_provision"), &json!("cancelled")), removal]);
+        }
+        settle_after(&plane, TimeDelta::minutes(1)).await;
+        let root = plane.root().await;
+        for table in ["link_document", "link_observed", "placement", "work WHERE state <> 'done'"] {
+            let left = Statement::from_string(root.get_database_backend(), format!("SELECT 1 FROM {table}"));
+            assert!(root.query_all_raw(left).await.unwrap().is_empty(), "{table}");
+        }
     }
 }

@@ -436,7 +436,7 @@ impl Run<'_> {
     }
 }
 
-/// Lets a tenant follow its environments.
+/// Lets a tenant follow its environments, and say which of them are not ready.
 ///
 /// # Errors
 /// The database's, mostly; the run is to be repeated.
@@ -457,6 +457,7 @@ pub async fn converge_tenant(db: &Db, ctx: &Ctx, id: TenantId) -> Result<(), Err
             slice::converge_in_tx(&tx, ctx, id).await?;
             return Ok(tx.commit().await?);
         }
+        slice::converged_in_tx(&tx, ctx, &tenant, model::observed(&tenant, &all, ctx.now())).await?;
         let ready = all.iter().any(|one| one.state == EnvironmentState::Ready);
         let any_stays = all.iter().any(|one| stays(&one));
         let (to, reason) = match tenant.state {
@@ -486,7 +487,7 @@ pub async fn converge_tenant(db: &Db, ctx: &Ctx, id: TenantId) -> Result<(), Err
                 }
                 return Ok(tx.commit().await?);
             }
-            _ => return Ok(()),
+            _ => return Ok(tx.commit().await?),
         };
         slice::move_in_tx(&tx, ctx, id, to, &slice::Reason::ours(reason)).await?;
         // One move may lead to the next.

@@ -4,9 +4,10 @@ use chrono::{DateTime, Utc};
 use tenants::{
     contract::{EnvironmentIntent, EnvironmentObserved},
     environment::{Condition, Desired, EnvironmentState, Phase, Status, observe},
+    tenant::State,
 };
 
-use crate::{cells::Cell, clients::Told, environments::Environment, operations::Reason};
+use crate::{cells::Cell, clients::Told, environments::Environment, operations::Reason, tenants::Tenant};
 
 /// Whether the cell of an environment has it.
 const REPORTED: &str = "Reported";
@@ -95,6 +96,44 @@ pub fn is_kept(environment: &Environment) -> bool {
 pub fn follows_tenant(environment: &Environment) -> bool {
     let follows = |one: &Condition| one.r#type == TENANT_SUSPENDED && one.status == Status::True;
     environment.desired == Desired::Suspended && environment.conditions.iter().any(follows)
+}
+
+/// A tenant as its environments show it: whether all of them have come to what it is, and which are not ready.
+#[must_use]
+pub fn observed(tenant: &Tenant, environments: &[Environment], now: DateTime<Utc>) -> Tenant {
+    let mut after = tenant.clone();
+    if environments.iter().all(|one| has_come_to(one, tenant.state)) {
+        after.observed_generation = tenant.generation;
+    }
+    let not_ready = environments.iter().filter_map(|one| {
+        let is_missing = one.state != EnvironmentState::Removing && is_called_missing(one);
+        let state = if is_missing { "missing" } else { one.state.as_str() };
+        (state != EnvironmentState::Ready.as_str()).then(|| format!("{} is {state}", one.id))
+    });
+    let not_ready: Vec<String> = not_ready.collect();
+    let (status, reason, detail) = match (environments, &not_ready[..]) {
+        ([], _) => (Status::False, "NoEnvironments", None),
+        (_, []) => (Status::True, "Ready", None),
+        _ => (Status::False, "NotReady", Some(not_ready.join(", "))),
+    };
+    observe(&mut after.conditions, condition("EnvironmentsReady", status, reason, detail, now));
+    after
+}
+
+/// Whether an environment is what is wanted of it, and that is what its tenant's state asks for.
+fn has_come_to(environment: &Environment, of: State) -> bool {
+    use EnvironmentState::{Ready, Removing, Suspended};
+    let is_asked_for = match of {
+        State::Suspended => environment.desired != Desired::Present,
+        State::Offboarding | State::Archived | State::Erased => environment.desired == Desired::Removed,
+        _ => !follows_tenant(environment),
+    };
+    let is_there = match (environment.desired, environment.state) {
+        (Desired::Present, Ready) | (Desired::Suspended, Suspended) => !is_called_missing(environment),
+        (Desired::Removed, Removing) => true,
+        _ => false,
+    };
+    is_asked_for && is_there && environment.observed_generation == environment.generation
 }
 
 /// Whether a cell was told what this database does not know of: a later generation, the same one with another wish, or

@@ -160,9 +160,9 @@ struct Wire {
     state_reason: Option<Reason>,
     /// Counts what was wanted of it.
     generation: i64,
-    /// The generation that all its environments have.
+    /// The last generation that all its environments have come to.
     observed_generation: i64,
-    /// What was looked at on the way.
+    /// What was looked at on the way: `EnvironmentsReady` names those that are not.
     conditions: Vec<Condition>,
     /// Counts the tenant's changes; also its `ETag`.
     version: i64,

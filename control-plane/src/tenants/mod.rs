@@ -104,7 +104,8 @@ pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New, dry_run: bool) -> 
         state: State::Draft,
         reason: None,
         generation: 1,
-        observed_generation: 0,
+        // It has no environment that could be behind.
+        observed_generation: 1,
         conditions: Vec::new(),
         version: 1,
         created_at: now,

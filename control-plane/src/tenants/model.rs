@@ -75,7 +75,7 @@ pub struct Tenant {
     pub reason: Option<Reason>,
     /// Counts what was wanted of it.
     pub generation: i64,
-    /// The generation that its environments have.
+    /// The last generation that all its environments have come to.
     pub observed_generation: i64,
     /// What was looked at on the way.
     pub conditions: Vec<Condition>,

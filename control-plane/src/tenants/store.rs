@@ -25,7 +25,7 @@ use crate::{
     stored::{self, json, to_json, wrong},
 };
 
-/// Makes the tables. Only convergence, as the worker, writes what was observed.
+/// Makes the tables. Only convergence writes what was observed.
 pub const MIGRATION: Migration = Migration::new("m0110_tenants", || {
     vec![
         Table::of_scope("tenant")

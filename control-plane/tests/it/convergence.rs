@@ -218,3 +218,49 @@ async fn a_tenant_that_leaves_while_its_environment_is_made_leaves_nothing() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_tenant_says_which_of_its_environments_are_not_ready_and_what_all_have_come_to() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let shown = async || {
+            let tenant = read(&plane, &format!("/v1/tenants/{}", site.tenant)).await;
+            let conditions = tenant["conditions"].as_array().unwrap();
+            let ready = conditions.iter().find(|one| one["type"] == "EnvironmentsReady");
+            let ready = ready.map(|one| (one["status"] == "true", one["detail"].clone()));
+            (tenant["generation"] == tenant["observed_generation"], ready)
+        };
+        settle(&plane).await;
+        assert_eq!(shown().await, (true, Some((false, Value::Null))), "it has none");
+        let cell = Played::of(&plane, "mx-1", 3).await;
+        declare(&plane, &site, "", "mx-1", "first").await.ok(202);
+        settle(&plane).await;
+        let environment = id(&environments(&plane, &site).await[0]);
+        let is = |state: &str| Some((false, json!(format!("{environment} is {state}"))));
+        assert_eq!(shown().await, (false, is("provisioning")));
+        follow(&plane, &cell).await;
+        assert_eq!(shown().await, (true, Some((true, Value::Null))));
+        for (what, state, ready) in [
+            ("suspensions", "suspended", is("suspended")),
+            ("resumptions", "ready", Some((true, Value::Null))),
+        ] {
+            step(&plane, &site.tenant, what).await;
+            settle(&plane).await;
+            assert!(!shown().await.0, "{what}: its cell is to bring it about");
+            follow(&plane, &cell).await;
+            assert_eq!(shown().await, (true, ready), "{state}");
+        }
+        // Nothing is written where nothing is new.
+        let before = read(&plane, &format!("/v1/tenants/{}", site.tenant)).await;
+        client(&plane, &environment, "en", "own").await.ok(201);
+        follow(&plane, &cell).await;
+        assert_eq!(read(&plane, &format!("/v1/tenants/{}", site.tenant)).await, before);
+        cell.report_nothing(&plane).await;
+        assert_eq!(shown().await, (true, is("missing")));
+        step(&plane, &site.tenant, "offboardings").await;
+        settle(&plane).await;
+        assert_eq!(shown().await, (false, is("removing")));
+        follow(&plane, &cell).await;
+        assert_eq!(shown().await, (true, Some((false, Value::Null))));
+    }
+}

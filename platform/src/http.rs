@@ -15,9 +15,10 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_path_to_error::{Path as Trail, Segment};
+use std::convert::Infallible;
 use std::error::Error;
 use utoipa::openapi::Required;
-use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 
 /// The longest body, in bytes, that the extractors read. An inner layer overrides an outer one.
@@ -298,16 +299,43 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
 impl Argument for IfMatch {
     fn describe(description: &mut Description) {
         description.codes(&[&codes::IF_MATCH_MISSING]);
-        description.parameter(
-            ParameterBuilder::new()
-                .name("If-Match")
-                .parameter_in(ParameterIn::Header)
-                .required(Required::True)
-                .description(Some("The `ETag` of what is changed, as you have seen it"))
-                .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))))
-                .build(),
-        );
+        description.parameter(if_match(Required::True));
     }
+}
+
+/// The versions that an action may meet, where its caller names some: the state that it is taken in decides anyway.
+#[derive(Debug, Clone)]
+pub struct MayMatch(Option<IfMatch>);
+
+impl MayMatch {
+    /// Whether the caller has seen this version, takes any, or says nothing of it.
+    #[must_use]
+    pub fn admits(&self, version: i64) -> bool {
+        self.0.as_ref().is_none_or(|seen| seen.admits(version))
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for MayMatch {
+    type Rejection = Infallible;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.headers.get(header::IF_MATCH).cloned().map(IfMatch)))
+    }
+}
+
+impl Argument for MayMatch {
+    fn describe(description: &mut Description) {
+        description.parameter(if_match(Required::False));
+    }
+}
+
+fn if_match(required: Required) -> Parameter {
+    ParameterBuilder::new()
+        .name("If-Match")
+        .parameter_in(ParameterIn::Header)
+        .required(required)
+        .description(Some("The `ETag` of what is changed, as you have seen it"))
+        .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))))
+        .build()
 }
 
 /// `?dry_run=true`: check everything and change nothing. For operations without a query of their own.
@@ -413,7 +441,9 @@ mod tests {
         ] {
             let seen = IfMatch(HeaderValue::from_static(given));
             assert_eq!(seen.admits(version), expected, "{given} and {version}");
+            assert_eq!(MayMatch(Some(seen)).admits(version), expected, "{given} and {version}");
         }
+        assert!(MayMatch(None).admits(3), "who says nothing takes any");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use platform::{
     ctx::Ctx,
     db::Db,
-    http::{DryRun, IfMatch, Json, Path, Query, tagged},
+    http::{DryRun, IfMatch, Json, MayMatch, Path, Query, tagged},
     idempotency::{Done, Key, Keyed, Replayed},
     oauth::Issuer,
     openapi::utoipa_axum::router::OpenApiRouter,
@@ -111,7 +111,13 @@ where
             &codes::VERSION_MISMATCH,
             &codes::STORAGE_FULL
         ))
-        .routes(operation!(client_revoke, &CLIENT_NOT_FOUND, &CLIENT_REVOKED, &codes::STORAGE_FULL))
+        .routes(operation!(
+            client_revoke,
+            &CLIENT_NOT_FOUND,
+            &CLIENT_REVOKED,
+            &codes::VERSION_MISMATCH,
+            &codes::STORAGE_FULL
+        ))
 }
 
 /// A public key on P-256, for ES256 (RFC 7517).
@@ -470,19 +476,22 @@ async fn client_rotate(
 
 /// Revokes a client: it gets no more tokens, and those that it has end, at its cell when that hears of it.
 ///
-/// There is no way back.
+/// There is no way back. A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/clients/{id}/revocations", operation_id = "client_revoke", tag = "clients",
     params(("id" = ClientId, Path, description = "The client")),
-    responses((status = 200, description = "The client after it", body = Wire)))]
+    responses((status = 200, description = "The client after it; of a dry run, the plan", body = Wire)))]
 async fn client_revoke(
     ctx: Authorized<ClientsWrite>,
     State(db): State<Db>,
     State(registrar): State<Registrar>,
     Path(id): Path<ClientId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
-    let done = super::change(&db, &ctx, &key, id, |_| true, &Change::Revoke, false).await;
+    let admits = |version| seen.admits(version);
+    let done = super::change(&db, &ctx, &key, id, admits, &Change::Revoke, dry_run).await;
     registrar.answer(&db, &ctx, StatusCode::OK, done).await
 }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use platform::{
     ctx::Ctx,
     db::Db,
-    http::{DryRun, IfMatch, Json, Path, Query, tagged},
+    http::{DryRun, IfMatch, Json, MayMatch, Path, Query, tagged},
     idempotency::{Done, Key, Keyed, Replayed},
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
@@ -346,53 +346,67 @@ async fn ask(
     id: EnvironmentId,
     key: &Key,
     ask: Ask,
+    (seen, dry_run): (MayMatch, bool),
 ) -> Result<Response, Problem> {
     let ctx = acting(db, ctx, id).await?;
-    begun(super::ask(db, &ctx, key, id, |_| true, &ask, false).await, waker)
+    begun(super::ask(db, &ctx, key, id, |version| seen.admits(version), &ask, dry_run).await, waker)
 }
 
 /// Suspends an environment: it answers nobody; the operation that does it begins.
+///
+/// A dry run answers 200 with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/environments/{id}/suspensions", operation_id = "environment_suspend",
     tag = "environments", params(("id" = EnvironmentId, Path, description = "The environment")),
-    responses((status = 202, description = "The operation", body = WireOperation)))]
+    responses((status = 202, description = "The operation", body = WireOperation),
+        (status = 200, description = "Of a dry run: what would change", body = Plan)))]
 async fn environment_suspend(
     ctx: Authorized<EnvironmentsWrite>,
     State(db): State<Db>,
     State(waker): State<Arc<Notify>>,
     Path(id): Path<EnvironmentId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
-    ask(&db, &waker, &ctx, id, &key, Ask::Suspend).await
+    ask(&db, &waker, &ctx, id, &key, Ask::Suspend, (seen, dry_run)).await
 }
 
 /// Ends a suspension; the operation that does it begins.
+///
+/// A dry run answers 200 with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/environments/{id}/resumptions", operation_id = "environment_resume",
     tag = "environments", params(("id" = EnvironmentId, Path, description = "The environment")),
-    responses((status = 202, description = "The operation", body = WireOperation)))]
+    responses((status = 202, description = "The operation", body = WireOperation),
+        (status = 200, description = "Of a dry run: what would change", body = Plan)))]
 async fn environment_resume(
     ctx: Authorized<EnvironmentsWrite>,
     State(db): State<Db>,
     State(waker): State<Arc<Notify>>,
     Path(id): Path<EnvironmentId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
-    ask(&db, &waker, &ctx, id, &key, Ask::Resume).await
+    ask(&db, &waker, &ctx, id, &key, Ask::Resume, (seen, dry_run)).await
 }
 
 /// Removes an environment, also one that is being made; the operation that does it begins, and ends the one that runs.
 ///
-/// There is no way back.
+/// There is no way back. A dry run answers 200 with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/environments/{id}/removals", operation_id = "environment_remove",
     tag = "environments", params(("id" = EnvironmentId, Path, description = "The environment")),
-    responses((status = 202, description = "The operation", body = WireOperation)))]
+    responses((status = 202, description = "The operation", body = WireOperation),
+        (status = 200, description = "Of a dry run: what would change", body = Plan)))]
 async fn environment_remove(
     ctx: Authorized<EnvironmentsWrite>,
     State(db): State<Db>,
     State(waker): State<Arc<Notify>>,
     Path(id): Path<EnvironmentId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
-    ask(&db, &waker, &ctx, id, &key, Ask::Remove).await
+    ask(&db, &waker, &ctx, id, &key, Ask::Remove, (seen, dry_run)).await
 }
 
 impl From<Error> for Problem {

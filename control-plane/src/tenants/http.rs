@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use platform::{
     ctx::Ctx,
     db::Db,
-    http::{DryRun, IfMatch, Json, Path, Query, tagged},
+    http::{DryRun, IfMatch, Json, MayMatch, Path, Query, tagged},
     idempotency::{Done, Keyed, Replayed},
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
@@ -325,11 +325,12 @@ async fn take(
     id: TenantId,
     keyed: Keyed<Why>,
     step: Step,
-    dry_run: bool,
+    (seen, dry_run): (MayMatch, bool),
 ) -> Result<Response, Problem> {
     let Keyed { key, body: Why { reason } } = keyed;
     let ctx = acting(db, ctx, id).await?;
-    let done = super::step(db, &ctx, &key, id, step, &reason, dry_run).await?;
+    let done =
+        super::step(db, &ctx, &key, id, |version| seen.admits(version), (step, &reason), dry_run).await?;
     let Done { what: (before, after), replayed } = done;
     if dry_run {
         return Ok(Json(Plan::between(Some(&Wire::from(before)), &Wire::from(after))).into_response());
@@ -338,64 +339,74 @@ async fn take(
 }
 
 /// Has a draft looked at: its licence and its papers.
+///
+/// A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/verifications", operation_id = "tenant_verify", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_verify(
     ctx: Authorized<TenantsWrite>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
-    take(&db, &ctx, id, keyed, Step::Verify, false).await
+    take(&db, &ctx, id, keyed, Step::Verify, (seen, dry_run)).await
 }
 
 /// Approves a tenant: from then on it may have environments.
 ///
-/// For operators.
+/// For operators. A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/approvals", operation_id = "tenant_approve", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_approve(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Approve, false).await
+    take(&db, &ctx, id, keyed, Step::Approve, (seen, dry_run)).await
 }
 
 /// Turns a tenant down, for ever.
 ///
-/// For operators.
+/// For operators. A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/rejections", operation_id = "tenant_reject", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_reject(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Reject, false).await
+    take(&db, &ctx, id, keyed, Step::Reject, (seen, dry_run)).await
 }
 
 /// Restricts a tenant: what it has goes on, but it gets no new environments and no new clients of them.
 ///
-/// For operators.
+/// For operators. A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/restrictions", operation_id = "tenant_restrict", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant")), request_body = Why,
-    responses((status = 200, description = "The tenant", body = Wire)))]
+    responses((status = 200, description = "The tenant; of a dry run, the plan", body = Wire)))]
 async fn tenant_restrict(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
+    DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Restrict, false).await
+    take(&db, &ctx, id, keyed, Step::Restrict, (seen, dry_run)).await
 }
 
 /// Suspends a tenant: those of its environments that answer do not any more.
@@ -408,11 +419,12 @@ async fn tenant_suspend(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
     DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Suspend, dry_run).await
+    take(&db, &ctx, id, keyed, Step::Suspend, (seen, dry_run)).await
 }
 
 /// Ends a suspension or a restriction; after a suspension the tenant is what it was before, and the environments that it
@@ -426,11 +438,12 @@ async fn tenant_resume(
     ctx: Authorized<TenantsApprove>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
     DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    take(&db, &ctx, id, keyed, Step::Resume, dry_run).await
+    take(&db, &ctx, id, keyed, Step::Resume, (seen, dry_run)).await
 }
 
 /// Ends a tenant: its environments are exported and removed. There is no way back.
@@ -444,10 +457,11 @@ async fn tenant_offboard(
     ctx: Authorized<TenantsWrite>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    seen: MayMatch,
     DryRun(dry_run): DryRun,
     keyed: Keyed<Why>,
 ) -> Result<Response, Problem> {
-    take(&db, &ctx, id, keyed, Step::Offboard, dry_run).await
+    take(&db, &ctx, id, keyed, Step::Offboard, (seen, dry_run)).await
 }
 
 /// One move of a tenant's state.

@@ -257,17 +257,18 @@ pub async fn converged_in_tx(tx: &Tx, ctx: &Ctx, before: &Tenant, after: Tenant)
     }
 }
 
-/// Takes a tenant a step further in its life, once per key; what it was and what it is. A dry run takes none.
+/// Takes a tenant a step further in its life, once per key, if it has a version that the caller admits; what it was and
+/// what it is. A dry run takes none.
 ///
 /// # Errors
-/// [`Error::Invalid`] for the reason; as [`move_in_tx`]; the key's.
+/// [`Error::Invalid`] for the reason; [`Error::Changed`]; as [`move_in_tx`]; the key's.
 pub async fn step(
     db: &Db,
     ctx: &Ctx,
     key: &Key,
     id: TenantId,
-    step: Step,
-    reason: &Reason,
+    seen: impl Fn(i64) -> bool,
+    (step, reason): (Step, &Reason),
     dry_run: bool,
 ) -> Result<Done<(Tenant, Tenant)>, Error> {
     reason.check()?;
@@ -278,6 +279,9 @@ pub async fn step(
         let before = tenants.get(id).await?.ok_or(Error::NotFound)?;
         if let Outcome::Replay(_) = begun {
             return Ok(Done { what: (before.clone(), before), replayed: true });
+        }
+        if !seen(before.version) {
+            return Err(Error::Changed);
         }
         let left = tenants.left_for(id, State::Suspended).await?;
         let to = step.target(before.state, left);

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A site with a sandbox that is ready in a cell.
-async fn ready(plane: &Plane) -> (Site, Played, String) {
+pub async fn ready(plane: &Plane) -> (Site, Played, String) {
     let site = Site::of(plane).await;
     let cell = Played::of(plane, "mx-1", 3).await;
     declare(plane, &site, "", "mx-1", "declare").await.ok(202);
@@ -60,7 +60,7 @@ async fn an_operation_that_has_nothing_to_do_succeeds() {
 }
 
 /// Makes a client of an environment, which raises its generation.
-async fn client(plane: &Plane, environment: &str, language: &str, key: &str) -> Answer {
+pub async fn client(plane: &Plane, environment: &str, language: &str, key: &str) -> Answer {
     let path = format!("/v1/environments/{environment}/clients");
     let body = json!({"name": "core", "method": "secret", "scopes": ["accounts:read"]});
     let call = plane.post(&path, &body).token(&plane.token).key(key);

@@ -7,6 +7,7 @@ mod clients;
 mod convergence;
 mod document;
 mod documents;
+mod dry_runs;
 mod environments;
 mod link;
 mod links;

@@ -93,6 +93,9 @@ pub enum Command {
     Revoke {
         /// Which
         id: ClientId,
+        /// Checks everything, and shows what would change
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -179,7 +182,7 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             let made = session.done(control::client_rotate(id, known.version, &rotation)).await;
             session.show(&by.settled(made)?)
         }
-        Command::Revoke { id } => session.effect(control::client_revoke(id)).await,
+        Command::Revoke { id, dry_run } => session.planned(control::client_revoke(id), dry_run).await,
     }
 }
 

@@ -1,6 +1,9 @@
 //! `tambo environments …`.
 
-use client::control::{self, EnvironmentChange, EnvironmentNew, EnvironmentsWhich};
+use client::{
+    Call, Planned,
+    control::{self, EnvironmentChange, EnvironmentNew, EnvironmentsWhich, Operation},
+};
 use tenants::{
     environment::{EnvironmentState, Mode},
     id::{EnvironmentId, OrganizationId, TenantId},
@@ -89,6 +92,9 @@ pub enum Command {
 pub struct Which {
     /// Which
     id: EnvironmentId,
+    /// Checks everything, and shows what would change
+    #[arg(long, conflicts_with = "follow")]
+    dry_run: bool,
     /// Follows the operation to its end
     #[arg(long)]
     follow: bool,
@@ -117,7 +123,7 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
         Command::Create { tenant, mode, region, profile_version, dry_run, follow } => {
             let new = EnvironmentNew { mode, region, profile_version };
             let call = control::environment_create(tenant, &new);
-            if dry_run { session.planned(call, true).await } else { session.operation(call, follow).await }
+            asked(session, call, dry_run, follow).await
         }
         Command::Update { id, profile_version, if_version, dry_run, follow } => {
             let version = match if_version {
@@ -125,16 +131,26 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
                 None => session.client.read(control::environment_get(id)).await?.version,
             };
             let call = control::environment_update(id, version, &EnvironmentChange { profile_version });
-            if dry_run { session.planned(call, true).await } else { session.operation(call, follow).await }
+            asked(session, call, dry_run, follow).await
         }
-        Command::Suspend(Which { id, follow }) => {
-            session.operation(control::environment_suspend(id), follow).await
+        Command::Suspend(Which { id, dry_run, follow }) => {
+            asked(session, control::environment_suspend(id), dry_run, follow).await
         }
-        Command::Resume(Which { id, follow }) => {
-            session.operation(control::environment_resume(id), follow).await
+        Command::Resume(Which { id, dry_run, follow }) => {
+            asked(session, control::environment_resume(id), dry_run, follow).await
         }
-        Command::Remove(Which { id, follow }) => {
-            session.operation(control::environment_remove(id), follow).await
+        Command::Remove(Which { id, dry_run, follow }) => {
+            asked(session, control::environment_remove(id), dry_run, follow).await
         }
     }
+}
+
+/// Begins an operation, or shows what it would do.
+async fn asked(
+    session: &Session,
+    call: Call<Operation, Planned>,
+    dry_run: bool,
+    follow: bool,
+) -> Result<(), Failure> {
+    if dry_run { session.planned(call, true).await } else { session.operation(call, follow).await }
 }

@@ -93,11 +93,11 @@ pub enum Command {
     /// Restricts one: what it has goes on, but it gets no new environments and clients; for operators
     Restrict(Move),
     /// Suspends one: its environments answer nobody; for operators
-    Suspend(PlannedMove),
+    Suspend(Move),
     /// Ends a suspension or a restriction; for operators
-    Resume(PlannedMove),
+    Resume(Move),
     /// Ends one: its environments are exported, removed, and kept as the law says; there is no way back
-    Offboard(PlannedMove),
+    Offboard(Move),
     /// Lists the moves of its state
     Moves {
         /// Of which
@@ -119,13 +119,6 @@ pub struct Move {
     /// Why, in a sentence
     #[arg(long)]
     detail: Option<String>,
-}
-
-/// A move that can be tried.
-#[derive(clap::Args)]
-pub struct PlannedMove {
-    #[command(flatten)]
-    step: Move,
     /// Checks everything, and shows what would change
     #[arg(long)]
     dry_run: bool,
@@ -201,18 +194,26 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
                 .planned(control::tenant_update(id, version, &TenantChange { name, licence }), dry_run)
                 .await
         }
-        Command::Verify(step) => session.effect(control::tenant_verify(step.id, &step.why())).await,
-        Command::Approve(step) => session.effect(control::tenant_approve(step.id, &step.why())).await,
-        Command::Reject(step) => session.effect(control::tenant_reject(step.id, &step.why())).await,
-        Command::Restrict(step) => session.effect(control::tenant_restrict(step.id, &step.why())).await,
-        Command::Suspend(PlannedMove { step, dry_run }) => {
-            session.planned(control::tenant_suspend(step.id, &step.why()), dry_run).await
+        Command::Verify(step) => {
+            session.planned(control::tenant_verify(step.id, &step.why()), step.dry_run).await
         }
-        Command::Resume(PlannedMove { step, dry_run }) => {
-            session.planned(control::tenant_resume(step.id, &step.why()), dry_run).await
+        Command::Approve(step) => {
+            session.planned(control::tenant_approve(step.id, &step.why()), step.dry_run).await
         }
-        Command::Offboard(PlannedMove { step, dry_run }) => {
-            session.planned(control::tenant_offboard(step.id, &step.why()), dry_run).await
+        Command::Reject(step) => {
+            session.planned(control::tenant_reject(step.id, &step.why()), step.dry_run).await
+        }
+        Command::Restrict(step) => {
+            session.planned(control::tenant_restrict(step.id, &step.why()), step.dry_run).await
+        }
+        Command::Suspend(step) => {
+            session.planned(control::tenant_suspend(step.id, &step.why()), step.dry_run).await
+        }
+        Command::Resume(step) => {
+            session.planned(control::tenant_resume(step.id, &step.why()), step.dry_run).await
+        }
+        Command::Offboard(step) => {
+            session.planned(control::tenant_offboard(step.id, &step.why()), step.dry_run).await
         }
         Command::Moves { id } => {
             session.list(control::tenant_move_list(id), &["at", "from", "to", "actor", "reason"]).await

@@ -98,6 +98,8 @@ async fn a_tenant_from_its_draft_to_its_environment() {
     assert!(again.err.contains("done before"), "{}", again.err);
     let tenant = id(&tenant);
     for (verb, state) in [("verify", "verifying"), ("approve", "approved")] {
+        let plan = desk.run(&format!("tenants {verb} {tenant} --reason papers_seen --dry-run --json")).await;
+        assert!(plan.json()["changes"].to_string().contains(state), "{}", plan.out);
         let moved = desk.run(&format!("tenants {verb} {tenant} --reason papers_seen --json")).await;
         assert_eq!(moved.json()["state"], state);
     }
@@ -130,6 +132,8 @@ async fn a_tenant_from_its_draft_to_its_environment() {
     assert_eq!(operation["kind"], "environment_provision");
     let listed = desk.run(&format!("environments list --tenant {tenant} --json")).await.json();
     assert_eq!(id(&listed[0]), operation["subject_id"]);
+    let plan = desk.run(&format!("environments remove {} --dry-run", id(&listed[0]))).await;
+    assert!(plan.out.contains("/desired"), "{} {}", plan.out, plan.err);
     let cancelled = desk.run(&format!("operations cancel {} --json", id(&operation))).await.json();
     assert!(cancelled["cancel_asked_at"].is_string());
 }

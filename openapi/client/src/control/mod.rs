@@ -57,14 +57,14 @@ operations! {
     tenant_update(id: TenantId, version: i64, change: &TenantChange) -> Tenant, Planned
         = PATCH "/v1/tenants/{id}" .if_match(version) .json(change);
     /// Has a draft looked at.
-    tenant_verify(id: TenantId, why: &TenantStep) -> Tenant, Plain
+    tenant_verify(id: TenantId, why: &TenantStep) -> Tenant, Planned
         = POST "/v1/tenants/{id}/verifications" .json(why);
     /// Approves a tenant; for operators.
-    tenant_approve(id: TenantId, why: &TenantStep) -> Tenant, Plain = POST "/v1/tenants/{id}/approvals" .json(why);
+    tenant_approve(id: TenantId, why: &TenantStep) -> Tenant, Planned = POST "/v1/tenants/{id}/approvals" .json(why);
     /// Turns a tenant down, for ever; for operators.
-    tenant_reject(id: TenantId, why: &TenantStep) -> Tenant, Plain = POST "/v1/tenants/{id}/rejections" .json(why);
+    tenant_reject(id: TenantId, why: &TenantStep) -> Tenant, Planned = POST "/v1/tenants/{id}/rejections" .json(why);
     /// Restricts a tenant; for operators.
-    tenant_restrict(id: TenantId, why: &TenantStep) -> Tenant, Plain
+    tenant_restrict(id: TenantId, why: &TenantStep) -> Tenant, Planned
         = POST "/v1/tenants/{id}/restrictions" .json(why);
     /// Suspends a tenant; for operators.
     tenant_suspend(id: TenantId, why: &TenantStep) -> Tenant, Planned
@@ -110,11 +110,11 @@ operations! {
     environment_update(id: EnvironmentId, version: i64, change: &EnvironmentChange) -> Operation, Planned
         = PATCH "/v1/environments/{id}" .if_match(version) .json(change);
     /// Lets an environment answer nobody.
-    environment_suspend(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/suspensions";
+    environment_suspend(id: EnvironmentId) -> Operation, Planned = POST "/v1/environments/{id}/suspensions";
     /// Lets a suspended environment answer again.
-    environment_resume(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/resumptions";
+    environment_resume(id: EnvironmentId) -> Operation, Planned = POST "/v1/environments/{id}/resumptions";
     /// Removes an environment from its cell.
-    environment_remove(id: EnvironmentId) -> Operation, Plain = POST "/v1/environments/{id}/removals";
+    environment_remove(id: EnvironmentId) -> Operation, Planned = POST "/v1/environments/{id}/removals";
 
     /// Makes a client of an environment.
     environment_client_create(id: EnvironmentId, new: &ClientNew) -> OauthClient, Planned
@@ -133,7 +133,7 @@ operations! {
     client_change(id: ClientId, version: i64, change: &ClientChange) -> OauthClient, Planned
         = PATCH "/v1/clients/{id}" .if_match(version) .json(change);
     /// Revokes a client, for ever.
-    client_revoke(id: ClientId) -> OauthClient, Plain = POST "/v1/clients/{id}/revocations";
+    client_revoke(id: ClientId) -> OauthClient, Planned = POST "/v1/clients/{id}/revocations";
 
     /// Lists operations.
     operation_list(which: &OperationsWhich) -> Page<Operation>, Plain = GET "/v1/operations" .query(which);

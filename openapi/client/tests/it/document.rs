@@ -14,6 +14,7 @@ struct Shape {
     method: String,
     path: String,
     body: bool,
+    /// Whether it cannot go without.
     if_match: bool,
     dry_run: bool,
     /// Parameters of the query besides those of pages and dry runs.
@@ -39,7 +40,7 @@ fn documented(text: &str) -> BTreeMap<String, Shape> {
                 method: method.to_uppercase(),
                 path: path.clone(),
                 body: operation.get("requestBody").is_some(),
-                if_match: has("If-Match"),
+                if_match: parameters.iter().any(|one| one["name"] == "If-Match" && one["required"] == true),
                 dry_run: has("dry_run"),
                 query: parameters.iter().any(own),
             };

@@ -142,22 +142,24 @@ reasons! {
     CurrencyMismatch = 21 "currency_mismatch" true;
     /// This kind of movement does not lead between accounts of these classes.
     AccountClassMismatch = 22 "account_class_mismatch" true;
+    /// Balancing names the side on which its account grows: nothing is paid there.
+    BalancingSideMismatch = 23 "balancing_side_mismatch" true;
     /// An imported transfer older than the newest one of its accounts.
-    EffectiveOutOfOrder = 23 "effective_out_of_order" true;
+    EffectiveOutOfOrder = 24 "effective_out_of_order" true;
     /// It is closed for good.
-    DebitAccountClosed = 24 "debit_account_closed" true;
+    DebitAccountClosed = 25 "debit_account_closed" true;
     /// It is closed for good.
-    CreditAccountClosed = 25 "credit_account_closed" true;
+    CreditAccountClosed = 26 "credit_account_closed" true;
     /// It takes no debits.
-    DebitAccountFrozen = 26 "debit_account_frozen" true;
+    DebitAccountFrozen = 27 "debit_account_frozen" true;
     /// It takes no credits.
-    CreditAccountFrozen = 27 "credit_account_frozen" true;
+    CreditAccountFrozen = 28 "credit_account_frozen" true;
     /// A total would not fit: a balance beyond 2^53 − 1 or a running total beyond 2^63 − 1.
-    BalanceOverflow = 28 "balance_overflow" true;
+    BalanceOverflow = 29 "balance_overflow" true;
     /// The account that pays has less available.
-    InsufficientFunds = 29 "insufficient_funds" true;
+    InsufficientFunds = 30 "insufficient_funds" true;
     /// A limit of one of the accounts would be passed.
-    LimitExceeded = 30 "limit_exceeded" true;
+    LimitExceeded = 31 "limit_exceeded" true;
 }
 
 impl Reason {

@@ -389,6 +389,11 @@ impl Book {
         if !movements::leads(transfer.kind, debit.class, credit.class) {
             return Err(Reason::AccountClassMismatch.into());
         }
+        let balanced =
+            transfer.balancing.map(|side| (if side == Side::Debit { &debit } else { &credit }, side));
+        if balanced.is_some_and(|(account, side)| account.class.normal_side() == side) {
+            return Err(Reason::BalancingSideMismatch.into());
+        }
         let newest = debit.last_effective_at.max(credit.last_effective_at);
         let effective_at = match transfer.effective_at {
             Some(at) if at < newest => return Err(Reason::EffectiveOutOfOrder.into()),
@@ -398,8 +403,7 @@ impl Book {
         check_states(transfer.kind, &debit, &credit)?;
 
         let mut amount = transfer.amount.or(bound).unwrap_or_default();
-        if let Some(side) = transfer.balancing {
-            let account = if side == Side::Debit { &debit } else { &credit };
+        if let Some((account, _)) = balanced {
             let available = account.available().unwrap_or_default();
             amount = amount.min(available);
             if amount <= 0 {

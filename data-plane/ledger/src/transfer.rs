@@ -105,7 +105,7 @@ pub struct Transfer {
     pub amount: Option<i64>,
     /// Must be that of both accounts. `None` takes the hold's or the original's.
     pub currency: Option<Currency>,
-    /// Move at most `amount`: what this side has available, if that is less.
+    /// Move at most `amount`: what the account on this side has available, if that is less. It must be one that pays.
     pub balancing: Option<Side>,
     /// Hold: when it ends by itself (environment time). `None`: it stands until it is ended.
     pub expires_at: Option<DateTime<Utc>>,

@@ -77,6 +77,8 @@ codes! {
         CURRENCY_MISMATCH = 422 "currency_mismatch";
     AccountClassMismatch: /// The movement does not lead between accounts of these classes.
         ACCOUNT_CLASS_MISMATCH = 422 "account_class_mismatch";
+    BalancingSideMismatch: /// Balancing names the side that grows.
+        BALANCING_SIDE_MISMATCH = 422 "balancing_side_mismatch";
     EffectiveOutOfOrder: /// An imported transfer older than the newest one of its accounts.
         EFFECTIVE_OUT_OF_ORDER = 422 "effective_out_of_order";
     DebitAccountClosed: /// It is closed for good.
@@ -119,6 +121,7 @@ pub(super) fn field(reason: Reason, names: Names) -> Option<&'static str> {
         | Reason::LimitExceeded => ("/amount/amount", Names::Amount),
         Reason::CurrencyMismatch => ("/amount/currency", Names::Amount),
         Reason::AccountClassMismatch => ("/type", Names::Accounts),
+        Reason::BalancingSideMismatch => ("/balancing", Names::Accounts),
         Reason::ExpiryNotInFuture => ("/expires_at", Names::Accounts),
         Reason::EffectiveInFuture | Reason::EffectiveOutOfOrder => ("/effective_at", Names::Accounts),
         Reason::DebitAccountNotFound | Reason::DebitAccountClosed | Reason::DebitAccountFrozen => {

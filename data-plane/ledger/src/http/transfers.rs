@@ -51,6 +51,7 @@ where
             &own::CREDIT_ACCOUNT_NOT_FOUND,
             &own::CURRENCY_MISMATCH,
             &own::ACCOUNT_CLASS_MISMATCH,
+            &own::BALANCING_SIDE_MISMATCH,
             &own::EFFECTIVE_OUT_OF_ORDER,
             &own::DEBIT_ACCOUNT_CLOSED,
             &own::CREDIT_ACCOUNT_CLOSED,

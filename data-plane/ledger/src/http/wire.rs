@@ -56,7 +56,8 @@ pub(super) struct NewTransfer {
     pub debit_account_id: AccountId,
     pub credit_account_id: AccountId,
     pub amount: Money,
-    /// Move at most `amount`: what this side has available, if that is less.
+    /// Move at most `amount`: what the account on this side has available, if that is less. Only the side of an account
+    /// whose balance falls by the transfer, as that of an asset falls on the credit side.
     #[serde(default)]
     pub balancing: Option<Side>,
     /// Of a transfer that is imported from another system: when it took effect there, not before the newest transfer of

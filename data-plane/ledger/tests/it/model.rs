@@ -6,7 +6,7 @@ use ledger::{
     account::Class,
     limit::{Direction, NewLimit, Window},
     outcome::Outcome,
-    transfer::{Kind, Subject, Transfer},
+    transfer::{Kind, Side, Subject, Transfer},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tenants::money::Currency;
@@ -36,6 +36,8 @@ struct Model {
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Event {
     Move(u128, u128, i64),
+    /// Balanced by the debit account.
+    Balanced(u128, u128, i64),
     Hold(u128, u128, i64),
     Block(u128, u128, i64),
     Capture(u128, i64),
@@ -82,11 +84,23 @@ impl Model {
     fn fresh(&mut self, id: u128, event: Event) -> &'static str {
         match event {
             Event::Move(debit, credit, _)
+            | Event::Balanced(debit, credit, _)
             | Event::Hold(debit, credit, _)
             | Event::Block(debit, credit, _)
                 if debit == credit =>
             {
                 "accounts_identical"
+            }
+            Event::Balanced(1, ..) => "balancing_side_mismatch",
+            Event::Balanced(debit, credit, most) => {
+                let net = self.net.get(&debit).copied().unwrap_or(0);
+                let amount = most.min(net - self.held.get(&debit).copied().unwrap_or(0));
+                if amount <= 0 {
+                    return "insufficient_funds";
+                }
+                self.shift(debit, credit, amount);
+                self.moved.insert(id, (debit, credit, amount));
+                "posted"
             }
             Event::Move(debit, _, amount)
             | Event::Hold(debit, _, amount)
@@ -203,7 +217,8 @@ fn event(rng: &mut SmallRng, model: &Model, ids: u128) -> Event {
     };
     let holds = |state| model.holds.iter().filter(|hold| hold.1.3 == state).map(|hold| *hold.0).collect();
     match rng.random_range(0..15) {
-        0..4 => Event::Move(account(rng), account(rng), amount),
+        0..3 => Event::Move(account(rng), account(rng), amount),
+        3 => Event::Balanced(account(rng), account(rng), amount * 5),
         4..7 => Event::Hold(account(rng), account(rng), amount),
         7 | 8 => Event::Capture(of(rng, holds("open")), rng.random_range(1..=60)),
         9 => Event::Void(of(rng, holds("open"))),
@@ -216,7 +231,9 @@ fn event(rng: &mut SmallRng, model: &Model, ids: u128) -> Event {
 fn request(id: u128, event: Event, linked: bool) -> Transfer {
     let accounts = |debit, credit| Subject::Accounts { debit: account_id(debit), credit: account_id(credit) };
     let (kind, subject, amount) = match event {
-        Event::Move(debit, credit, amount) => (Kind::Transfer, accounts(debit, credit), Some(amount)),
+        Event::Move(debit, credit, amount) | Event::Balanced(debit, credit, amount) => {
+            (Kind::Transfer, accounts(debit, credit), Some(amount))
+        }
         Event::Hold(debit, credit, amount) => (Kind::Hold, accounts(debit, credit), Some(amount)),
         Event::Capture(hold, amount) => (Kind::Capture, Subject::Hold(transfer_id(hold)), Some(amount)),
         Event::Block(debit, credit, amount) => (Kind::Hold, accounts(debit, credit), Some(amount)),
@@ -230,7 +247,7 @@ fn request(id: u128, event: Event, linked: bool) -> Transfer {
         subject,
         amount,
         currency,
-        balancing: None,
+        balancing: matches!(event, Event::Balanced(..)).then_some(Side::Debit),
         expires_at: None,
         effective_at: None,
         linked,

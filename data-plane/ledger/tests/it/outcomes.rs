@@ -10,7 +10,7 @@ use ledger::{
     limit::{Direction, Limit, NewLimit, Window},
     outcome::{Outcome, Reason},
     rules::{Book, Call},
-    transfer::{Kind, Provenance, Subject, Transfer},
+    transfer::{Kind, Provenance, Side, Subject, Transfer},
 };
 use tenants::money::{Currency, MAX_AMOUNT};
 use uuid::Uuid;
@@ -174,6 +174,9 @@ const OF_ACCOUNTS: &[Fault] = &[
     (Reason::CreditAccountNotFound, &["credit"], |transfer| credit(transfer, 98)),
     (Reason::CurrencyMismatch, &["currency"], |transfer| transfer.currency = Currency::parse("USD")),
     (Reason::AccountClassMismatch, &["kind"], |transfer| transfer.kind = Kind::Fee),
+    (Reason::BalancingSideMismatch, &["balancing", "credit"], |transfer| {
+        transfer.balancing = Some(Side::Credit)
+    }),
     (Reason::EffectiveOutOfOrder, &["effective"], |transfer| {
         transfer.effective_at = Some(now() - TimeDelta::days(11));
     }),

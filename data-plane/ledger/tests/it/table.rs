@@ -370,6 +370,26 @@ tables! {
         transfer t1 ana beto 9000 balancing=debit -> replayed
         transfer t1 ana beto 1000 balancing=debit -> id_reused
     "
+    balancing_is_of_a_side_that_pays "
+        account till asset MXN
+        deposit d1 till ana 400 -> posted
+        deposit d2 cash ana 900 balancing=credit -> balancing_side_mismatch
+        deposit d3 cash beto 900 balancing=credit -> balancing_side_mismatch
+        deposit d4 cash ana 900 balancing=debit -> balancing_side_mismatch
+        transfer t1 ana beto 9000 balancing=credit -> balancing_side_mismatch
+        fee f1 ana fees 9000 balancing=credit -> balancing_side_mismatch
+        fee f2 ana fees 10 balancing=debit -> posted
+        balance ana 1390 0 1390
+        hold h1 ana till 100 -> posted
+        withdrawal w1 ana till 900 balancing=credit -> posted
+        balance till 100 100 0
+        balance ana 1090 100 990
+        withdrawal w2 ana till 900 balancing=credit -> insufficient_funds
+        withdrawal w3 ana cash 9000 balancing=debit -> posted
+        balance ana 100 100 0
+        hold h2 beto ana 5 balancing=credit -> balancing_side_mismatch
+        balance till 100 100 0
+    "
     frozen_takes_no_debits_and_closed_takes_no_part "
         hold h1 ana beto 100 -> posted
         freeze ana debits -> done

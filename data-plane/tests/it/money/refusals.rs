@@ -35,6 +35,8 @@ fn wrong() -> Vec<(Value, &'static str, &'static str)> {
         (between(ANA, FROZEN_CASH), "credit_account_frozen", "/credit_account_id"),
         (with(between(CASH, RICH), cents(MAX_AMOUNT)), "balance_overflow", "/amount/amount"),
         (json!({"type": "deposit"}), "account_class_mismatch", "/type"),
+        (json!({"balancing": "credit"}), "balancing_side_mismatch", "/balancing"),
+        (json!({"balancing": "both"}), "invalid_field", "/balancing"),
         (json!({"type": "payout"}), "invalid_field", "/type"),
         (json!({"linked": true}), "chain_open", "/linked"),
         (json!({"effective_at": now}), "effective_in_future", "/effective_at"),

@@ -1,4 +1,4 @@
-//! Limits: rows beside an account that the writer enforces on every way in.
+//! Limits: rows beside an account that the writer enforces, whoever asks. Which movements they are about: [`applies`].
 //!
 //! The ledger does not know where a limit comes from. Whoever sets it says direction, window and maximum; the usage
 //! within the running window stands in the same row and survives a change of the maximum.
@@ -89,12 +89,14 @@ pub struct Limit {
     pub started_at: DateTime<Utc>,
 }
 
-/// Whether limits count this movement. Fees, reversals, imports and an authority's blocks are not the customer's act; what
-/// a hold reserves is counted when it is placed and given back by what is not captured.
-pub fn counts(transfer: &Transfer) -> bool {
+/// Whether a limit over `window` is about this movement. Not about a fee, which the institution takes; not about a
+/// reversal, which must stay possible; not about an authority's block. What is imported has happened already and is no
+/// movement of this day, but a balance that is too large is so whenever the money came. What a hold reserves is counted when
+/// it is placed and given back by what is not captured.
+pub fn applies(window: Window, transfer: &Transfer) -> bool {
     let imported = transfer.effective_at.is_some();
     let kind = matches!(transfer.kind, Kind::Transfer | Kind::Deposit | Kind::Withdrawal | Kind::Hold);
-    kind && !imported && !transfer.block
+    kind && !transfer.block && (!imported || window == Window::Balance)
 }
 
 impl Limit {

@@ -493,13 +493,12 @@ impl Book {
         amount: i64,
         at: DateTime<Utc>,
     ) -> Result<(), Rejection> {
-        if !limit::counts(transfer) {
-            return Ok(());
-        }
         for (account, direction) in sides(debit, credit) {
             let Some(slots) = self.limits.get(&(environment, account.id)) else { continue };
-            for limit in slots.iter().map(|slot| &slot.row).filter(|limit| limit.rule.direction == direction)
-            {
+            let about = |limit: &&Limit| {
+                limit.rule.direction == direction && limit::applies(limit.rule.window, transfer)
+            };
+            for limit in slots.iter().map(|slot| &slot.row).filter(about) {
                 let maximum = limit.rule.maximum;
                 let remaining = match limit.rule.window {
                     // The account stands as it would be afterwards.

@@ -115,14 +115,13 @@ impl Book {
             let posted = if transfer.kind == Kind::Capture { amount } else { 0 };
             (hold.amount.saturating_sub(posted), hold.placed_at)
         });
-        let counted = limit::counts(transfer);
         for (account, direction) in sides(debit, credit) {
             let key = (environment, account.id);
             let Some(slots) = self.limits.get_mut(&key) else { continue };
             self.undo.push(Undo::Limits(key, slots.iter().map(|slot| slot.row).collect()));
             for slot in slots.iter_mut().filter(|slot| slot.row.rule.direction == direction) {
                 let before = slot.row;
-                if counted {
+                if limit::applies(slot.row.rule.window, transfer) {
                     slot.row.count(amount, at);
                 }
                 if let Some((amount, placed_at)) = released {

@@ -500,6 +500,55 @@ tables! {
         transfer t6 ana beto 401 -> limit_exceeded
         transfer t7 ana beto 400 -> posted
     "
+    a_balance_limit_is_of_imports_too "
+        account till asset MXN overdraw
+        account old liability MXN
+        account new liability MXN
+        limit old in balance 500
+        limit old in transfer 100
+        limit old in day 100
+        limit old out transfer 50
+        deposit i1 till old 501 effective=-1000 -> limit_exceeded
+        deposit i2 till old 500 effective=-1000 -> posted
+        withdrawal i3 old till 200 effective=-900 -> posted
+        deposit i4 till old 201 effective=-900 -> limit_exceeded
+        deposit i5 till old 150 effective=-900 -> posted
+        balance old 450 0 450
+        deposit t1 till old 51 -> limit_exceeded
+        deposit t2 till old 50 -> posted
+        withdrawal t3 old till 51 -> limit_exceeded
+        tick 60
+        transfer i6 old new 100 effective=30 -> posted
+        deposit t4 till old 50 -> posted
+        deposit t5 till old 1 -> limit_exceeded
+    "
+    a_fee_is_under_no_limit "
+        limit ana out transfer 10
+        limit ana out day 10
+        limit fees in balance 15
+        limit fees in transfer 15
+        fee f1 ana fees 20 -> posted
+        transfer t1 ana beto 11 -> limit_exceeded
+        transfer t2 ana beto 10 -> posted
+        fee f2 ana fees 20 -> posted
+        balance fees 40 0 40
+        balance ana 950 0 950
+    "
+    a_reversal_is_under_no_limit "
+        transfer t1 ana beto 300 -> posted
+        limit ana in balance 800
+        limit ana in transfer 10
+        limit ana in day 10
+        limit beto out transfer 10
+        limit beto out day 10
+        transfer t2 beto ana 300 -> limit_exceeded
+        reversal r1 t1 -> posted
+        balance ana 1000 0 1000
+        transfer t3 ana beto 20 -> posted
+        transfer t4 beto ana 10 -> limit_exceeded
+        transfer t5 beto cash 10 -> posted
+        transfer t6 beto cash 1 -> limit_exceeded
+    "
     a_block_is_under_no_limit "
         limit ana out transfer 100
         limit ana out day 300

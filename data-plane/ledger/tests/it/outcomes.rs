@@ -38,6 +38,23 @@ fn the_document_has_every_reason_in_order() {
     assert!(Reason::ALL.is_sorted(), "a reason's rank is its place");
 }
 
+/// A name that ends in an ellipsis stands for all that begin so.
+#[test]
+fn the_document_says_what_becomes_of_every_status_of_the_reference() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(folder.join("../../docs/ledger-outcomes.md")).unwrap();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let reference = fs::read_to_string(folder.join("tests/tigerbeetle/create_transfers.txt")).unwrap();
+    let statuses: Vec<&str> = reference.lines().filter(|line| !line.starts_with('#')).collect();
+    assert!(statuses.len() > 60, "{statuses:?}");
+    let says = |status: &str| {
+        let begins = |name: &&str| name.strip_suffix('…').is_some_and(|begin| status.starts_with(begin));
+        named.contains(&status) || named.iter().any(begins)
+    };
+    let missing: Vec<&str> = statuses.into_iter().filter(|status| !says(status)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
 const ENVIRONMENT: Uuid = Uuid::from_u128(1);
 const RICH: i64 = MAX_AMOUNT - 1_000;
 

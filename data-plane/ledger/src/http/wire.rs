@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use crate::{
     MAX_REFERENCE,
     hold::{Hold, HoldState},
-    transfer::{Kind, Posted, Side, Subject, Transfer},
+    movements::{Deposit, Fee, PlainTransfer, Withdrawal},
+    transfer::{Kind, Posted, Side, Transfer},
 };
 
 /// What kind of movement.
@@ -27,17 +28,6 @@ pub(super) enum Type {
     Withdrawal,
     /// From a liability account to an income account.
     Fee,
-}
-
-impl From<Type> for Kind {
-    fn from(named: Type) -> Self {
-        match named {
-            Type::Transfer => Self::Transfer,
-            Type::Deposit => Self::Deposit,
-            Type::Withdrawal => Self::Withdrawal,
-            Type::Fee => Self::Fee,
-        }
-    }
 }
 
 /// A transfer to be posted.
@@ -75,20 +65,20 @@ pub(super) struct NewTransfer {
 
 impl NewTransfer {
     pub fn into_transfer(self, id: TransferId, key: Option<Box<str>>) -> Transfer {
+        let (debit, credit, money) = (self.debit_account_id, self.credit_account_id, self.amount);
+        let movement: Transfer = match self.r#type {
+            Type::Transfer => PlainTransfer { id, debit, credit, money }.into(),
+            Type::Deposit => Deposit { id, debit, credit, money }.into(),
+            Type::Withdrawal => Withdrawal { id, debit, credit, money }.into(),
+            Type::Fee => Fee { id, debit, credit, money }.into(),
+        };
         Transfer {
-            id,
-            kind: self.r#type.into(),
-            subject: Subject::Accounts { debit: self.debit_account_id, credit: self.credit_account_id },
-            amount: Some(self.amount.amount),
-            currency: Some(self.amount.currency),
             balancing: self.balancing,
-            expires_at: None,
             effective_at: self.effective_at,
             linked: self.linked,
             reference: self.reference,
             key,
-            shape: None,
-            block: false,
+            ..movement
         }
     }
 }

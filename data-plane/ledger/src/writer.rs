@@ -253,19 +253,19 @@ async fn attempts<S: Store>(
     mut failed: Option<Failure>,
 ) -> Result<Vec<Vec<Outcome>>, Unavailable> {
     let mut answer = Unavailable::NotPosted;
-    // What an attempt without an answer would have committed.
-    let mut sent: Option<Sent> = None;
+    // What an attempt without an answer would have committed, and what was known before it.
+    let mut sent: Option<(Sent, Unavailable)> = None;
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
             backoff(attempt).await;
         }
-        if let Some(Sent { batch, hash, outcomes }) = sent.take() {
+        if let Some((Sent { batch, hash, outcomes }, before)) = sent.take() {
             match store.batch_hash(shard, batch).await {
                 Ok(found) if found == Some(hash) => return Ok(outcomes),
-                Ok(_) => answer = Unavailable::NotPosted,
+                Ok(_) => answer = before,
                 Err(error) => {
                     report(shard, attempt, &error);
-                    sent = Some(Sent { batch, hash, outcomes });
+                    sent = Some((Sent { batch, hash, outcomes }, before));
                     continue;
                 }
             }
@@ -279,12 +279,12 @@ async fn attempts<S: Store>(
             Err(Failure { error, sent: unanswered }) => {
                 report(shard, attempt, &error);
                 if let Some(unanswered) = unanswered {
-                    answer = Unavailable::Unknown;
-                    sent = Some(unanswered);
+                    sent = Some((unanswered, answer));
                 }
                 match error {
-                    StoreError::Full(_) => return Err(Unavailable::Full),
-                    StoreError::Failed(_) => break,
+                    // No room says nothing of an attempt before that got no answer.
+                    StoreError::Full(_) if answer == Unavailable::NotPosted => return Err(Unavailable::Full),
+                    StoreError::Full(_) | StoreError::Failed(_) => break,
                     StoreError::Unknown(_) => answer = Unavailable::Unknown,
                     StoreError::Retry(_) => {}
                 }

@@ -1,5 +1,5 @@
-//! The simulation finds what it is there to find: each patch in `tests/planted/` plants one fault in the engine, and with
-//! it the two hundred seeds must fail.
+//! The simulation finds what it is there to find: each patch in `tests/planted/` plants one fault in the engine, or in the
+//! store beneath it, and with it the two hundred seeds must fail.
 
 use std::{
     fs,

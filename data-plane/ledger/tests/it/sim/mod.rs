@@ -1,11 +1,12 @@
 //! Deterministic simulation: the real rules and writer over a simulated store, under one seed.
 //!
-//! A run has two writers on one shard, clients that ask again and again, flows on two work runners, and faults drawn from
-//! the seed: statements that break off, commits without an answer (done or not), writers and runners that die between any
-//! two steps, leases that are lost, duplicates of every request, a wall clock that jumps both ways, an account that is
-//! frozen, opened, closed and limited meanwhile. At its end the books are checked by folding over the rows, which shares no code
-//! with the rules.
+//! A run has two writers on one shard, clients that ask again and again for every kind of movement, a sweep that ends
+//! holds, flows on two work runners, and faults drawn from the seed: statements that break off or find the disk full,
+//! commits without an answer (done, done later, or not), writers and runners that die between any two steps, leases that
+//! are lost, duplicates of every request, a wall clock that jumps both ways, an account that is frozen, opened, closed and
+//! limited meanwhile. At its end the books are checked, see [`books`].
 
+mod books;
 mod scheduler;
 mod store;
 mod table;
@@ -20,16 +21,17 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use ledger::{
     account::{Account, Class, State},
-    chain::{self, GENESIS},
+    chain,
     hold::HoldState,
     limit::{Direction, Limit, NewLimit, Window},
-    outcome::Outcome,
+    movements::Expiry,
+    outcome::{Outcome, Reason},
     rules::Call,
-    transfer::{Kind, Provenance, Subject, Transfer},
-    writer::{self, Command},
+    transfer::{Kind, Provenance, Side, Subject, Transfer},
+    writer::{self, Command, Unavailable},
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use tenants::{id::TransferId, money::Currency};
@@ -38,6 +40,7 @@ use uuid::Uuid;
 
 pub use self::table::World;
 use self::{
+    books::check,
     scheduler::{Tasks, give_way},
     store::{Faults, Rows, SimStore},
     work::{SimWork, start_runner},
@@ -49,6 +52,10 @@ const SHARD: i32 = 0;
 const ACCOUNTS: u128 = 6;
 /// The account that is frozen, opened again, and closed when it is empty. No flow uses it.
 const MOVED: u128 = 6;
+/// Where fees go; nobody moves money out of it by any other way than a reversal.
+const FEES: u128 = 7;
+/// When the wall clock begins, in milliseconds.
+const BEGIN: i64 = 1_772_366_400_000;
 const CLIENTS: u128 = 4;
 const LIMIT: i64 = 150;
 
@@ -65,6 +72,9 @@ struct Clients {
     answers: Arc<Mutex<BTreeMap<Uuid, String>>>,
     /// What was asked under each id.
     asked: Arc<Mutex<BTreeMap<Uuid, Transfer>>>,
+    /// How often each id was sent to a writer.
+    sent: Arc<Mutex<BTreeMap<Uuid, u32>>>,
+    store: SimStore,
     /// The wall clock, in milliseconds.
     clock: Arc<AtomicI64>,
     /// A call without transfers.
@@ -86,10 +96,14 @@ fn limit_of_a_day() -> NewLimit {
 
 fn arrange(rows: &mut Rows) {
     let currency = Currency::parse("MXN").unwrap();
-    for number in 1..=ACCOUNTS {
+    for number in 1..=FEES {
         let account = Account {
             id: account_id(number),
-            class: if number == 1 { Class::Asset } else { Class::Liability },
+            class: match number {
+                1 => Class::Asset,
+                FEES => Class::Income,
+                _ => Class::Liability,
+            },
             currency,
             state: State::Open,
             may_overdraw: number == 1,
@@ -118,21 +132,36 @@ fn request(rng: &mut SmallRng, number: u128, earlier: &[u128], most: i64) -> Tra
         let credit = (debit + rng.random_range(0..ACCOUNTS - 1)) % ACCOUNTS + 1;
         Subject::Accounts { debit: account_id(debit), credit: account_id(credit) }
     };
+    let soon = |rng: &mut SmallRng, hours: i64| {
+        DateTime::from_timestamp_millis(BEGIN + rng.random_range(-3_600_000..hours * 3_600_000)).unwrap()
+    };
     let amount = rng.random_range(1..=most);
-    let (kind, subject, amount) = match rng.random_range(0..12) {
-        0..4 => {
-            let credit = account_id(rng.random_range(2..=ACCOUNTS));
-            (Kind::Deposit, Subject::Accounts { debit: account_id(1), credit }, Some(amount))
-        }
+    let customer = account_id(rng.random_range(2..=ACCOUNTS));
+    let (kind, subject, amount) = match rng.random_range(0..15) {
+        0..4 => (Kind::Deposit, Subject::Accounts { debit: account_id(1), credit: customer }, Some(amount)),
         4..6 => (Kind::Transfer, pair(rng), Some(amount)),
-        6 | 7 => (Kind::Hold, pair(rng), Some(amount)),
-        8 | 9 => {
+        6 => (Kind::Withdrawal, Subject::Accounts { debit: customer, credit: account_id(1) }, Some(amount)),
+        7 => (Kind::Fee, Subject::Accounts { debit: customer, credit: account_id(FEES) }, Some(amount)),
+        8..10 => (Kind::Hold, pair(rng), Some(amount)),
+        10..12 => {
             (Kind::Capture, Subject::Hold(transfer_id(some(rng))), rng.random_bool(0.5).then_some(amount))
         }
-        10 => (Kind::Void, Subject::Hold(transfer_id(some(rng))), None),
+        12 => (Kind::Void, Subject::Hold(transfer_id(some(rng))), None),
         _ => (Kind::Reversal, Subject::Original(transfer_id(some(rng))), None),
     };
-    Transfer { amount, ..plain(transfer_id(number), kind, subject) }
+    let mut transfer = Transfer { amount, ..plain(transfer_id(number), kind, subject) };
+    match kind {
+        Kind::Hold | Kind::Capture | Kind::Void if rng.random_bool(0.1) => transfer.block = true,
+        Kind::Hold if rng.random_bool(0.6) => transfer.expires_at = Some(soon(rng, 6)),
+        Kind::Deposit | Kind::Transfer | Kind::Withdrawal if rng.random_bool(0.1) => {
+            transfer.effective_at = Some(soon(rng, 6));
+        }
+        _ => {}
+    }
+    if matches!(subject, Subject::Accounts { .. }) && rng.random_bool(0.15) {
+        transfer.balancing = Some(if rng.random_bool(0.8) { Side::Debit } else { Side::Credit });
+    }
+    transfer
 }
 
 /// A transfer with nothing special about it.
@@ -154,7 +183,7 @@ fn plain(id: TransferId, kind: Kind, subject: Subject) -> Transfer {
     }
 }
 
-/// Asks one writer once. `None` if it is not known what became of the call.
+/// Asks one writer once. `None` if it was not done, or if it is not known what became of the call.
 async fn attempt(clients: &Clients, call: &Call, mut rng: SmallRng) -> Option<Vec<Outcome>> {
     let writer = {
         let writers = clients.writers.lock().unwrap();
@@ -162,13 +191,23 @@ async fn attempt(clients: &Clients, call: &Call, mut rng: SmallRng) -> Option<Ve
     };
     for transfer in &call.transfers {
         clients.asked.lock().unwrap().insert(transfer.id.uuid(), transfer.clone());
+        *clients.sent.lock().unwrap().entry(transfer.id.uuid()).or_default() += 1;
     }
     let (reply, answer) = oneshot::channel();
     writer.send(Command { call: call.clone(), reply, room: None }).await.ok()?;
-    let outcomes = answer.await.ok()?.ok()?;
+    let outcomes = match answer.await.ok()? {
+        Ok(outcomes) => outcomes,
+        Err(Unavailable::Unknown) => return None,
+        Err(refused) => {
+            no_effect(clients, call, refused);
+            return None;
+        }
+    };
     for (transfer, outcome) in call.transfers.iter().zip(&outcomes) {
         let answer = match outcome {
             Outcome::Posted(row) | Outcome::Replayed(row) => format!("posted {} at {}", row.amount, row.seq),
+            // The only answer that may change: the sweep came too early and comes again.
+            Outcome::Rejected(rejection) if rejection.reason == Reason::HoldNotExpired => continue,
             Outcome::Rejected(rejection) => rejection.reason.code().to_owned(),
         };
         let mut answers = clients.answers.lock().unwrap();
@@ -176,6 +215,23 @@ async fn attempt(clients: &Clients, call: &Call, mut rng: SmallRng) -> Option<Ve
         assert_eq!(*first, answer, "one id got two answers: {transfer:?}");
     }
     Some(outcomes)
+}
+
+/// Who was told that nothing happened finds nothing. Only of calls that were sent this once: of others a duplicate may have
+/// been done.
+fn no_effect(clients: &Clients, call: &Call, refused: Unavailable) {
+    let key = |transfer: &Transfer| (ENVIRONMENT, transfer.id);
+    let sent = clients.sent.lock().unwrap();
+    if call.transfers.iter().all(|transfer| sent[&transfer.id.uuid()] == 1) {
+        clients.store.come_to_rest();
+        clients.store.with(|rows| {
+            for transfer in &call.transfers {
+                let there = rows.transfers.contains_key(&key(transfer));
+                let kept = rows.rejections.contains_key(&key(transfer));
+                assert!(!there && !kept, "{refused:?}, but something happened: {transfer:?}");
+            }
+        });
+    }
 }
 
 /// Asks until there is an answer; what is not known is asked again with the same ids.
@@ -233,6 +289,25 @@ async fn trouble(tasks: Tasks, clients: Clients, store: SimStore, work: SimWork,
     }
 }
 
+/// Ends the holds whose time is over, as the ledger's own sweep does; some too early.
+async fn sweep(clients: Clients, mut rng: SmallRng) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1..20))).await;
+        let early = TimeDelta::minutes(if rng.random_bool(0.2) { 90 } else { 0 });
+        let until = now(&clients.clock) + early;
+        let due: Vec<Transfer> = clients.store.with(|rows| {
+            let held = rows.holds.values().filter(|hold| hold.state == HoldState::Held);
+            let over = held.filter(|hold| hold.expires_at.is_some_and(|at| at <= until));
+            over.map(|hold| Expiry { hold: hold.id }.into()).collect()
+        });
+        if !due.is_empty() {
+            let call = Call { transfers: due, ..clients.call.clone() };
+            // Whatever became of it: the next sweep finds what is left.
+            let _outcomes = attempt(&clients, &call, SmallRng::seed_from_u64(rng.random())).await;
+        }
+    }
+}
+
 /// Waits until every flow is finished.
 async fn flows_end(work: SimWork) {
     while !work.open().is_empty() {
@@ -254,7 +329,10 @@ fn simulate(seed: u64) -> chain::Hash {
     };
     let faults = Faults {
         statement: rng.random_range(0..40),
+        full: rng.random_range(0..40),
+        failed: rng.random_range(0..20),
         commit_lost: often(&mut rng),
+        commit_late: often(&mut rng),
         answer_lost: often(&mut rng),
     };
     let (duplicates, most) = (rng.random_range(0.1..0.9), [40, 120, 400][rng.random_range(0..3)]);
@@ -262,7 +340,7 @@ fn simulate(seed: u64) -> chain::Hash {
     let store = SimStore::new(fork(&mut rng), faults, 1);
     store.with(arrange);
     let tasks = Tasks::default();
-    let clock = Arc::new(AtomicI64::new(1_772_366_400_000));
+    let clock = Arc::new(AtomicI64::new(BEGIN));
     let work = SimWork::new(fork(&mut rng), rng.random_range(0..40), FLOWS, now(&clock));
     let provenance =
         Provenance { actor: "system:sim".into(), client: None, request_id: "r".into(), clock_offset_ms: 0 };
@@ -270,6 +348,8 @@ fn simulate(seed: u64) -> chain::Hash {
         writers: Arc::new(Mutex::new((0..2).map(|_| start_writer(&tasks, &store, &clock)).collect())),
         answers: Arc::default(),
         asked: Arc::default(),
+        sent: Arc::default(),
+        store: store.clone(),
         clock,
         call: Call { environment: ENVIRONMENT, provenance, transfers: Vec::new() },
     };
@@ -309,7 +389,9 @@ fn simulate(seed: u64) -> chain::Hash {
     tasks.spawn(true, flows_end(work.clone()));
     let trouble = trouble(tasks.clone(), clients.clone(), store.clone(), work.clone(), fork(&mut rng));
     tasks.spawn(false, trouble);
+    tasks.spawn(false, sweep(clients.clone(), fork(&mut rng)));
     runtime.block_on(tasks.run(fork(&mut rng)));
+    store.come_to_rest();
     store.with(|rows| {
         check(rows, &clients.asked.lock().unwrap(), &clients.answers.lock().unwrap());
         for flow in work.all() {
@@ -319,126 +401,6 @@ fn simulate(seed: u64) -> chain::Hash {
         }
         rows.heads[&SHARD].hash
     })
-}
-
-/// The books, from the rows alone.
-fn check(rows: &Rows, asked: &BTreeMap<Uuid, Transfer>, answers: &BTreeMap<Uuid, String>) {
-    assert_eq!(answers.len(), asked.len(), "everybody was answered");
-    for (id, answer) in answers {
-        let row = rows.transfers.get(&(ENVIRONMENT, transfer_id(id.as_u128())));
-        assert_eq!(answer.starts_with("posted"), row.is_some(), "{id} was answered {answer}: {row:?}");
-    }
-    for (key, (_, at)) in &rows.rejections {
-        assert!(!rows.transfers.contains_key(key), "{key:?} was posted and refused");
-        assert!(*at <= rows.heads[&SHARD].booked_at, "the head is older than the refusal of {key:?}");
-    }
-    let mut ordered: Vec<_> = rows.transfers.values().collect();
-    ordered.sort_by_key(|row| row.seq);
-    let mut net: BTreeMap<u128, i64> = BTreeMap::new();
-    let mut held: BTreeMap<u128, i64> = BTreeMap::new();
-    let mut incoming: BTreeMap<u128, i64> = BTreeMap::new();
-    let mut open: BTreeMap<u128, (u128, u128, i64)> = BTreeMap::new();
-    let mut reversed = std::collections::BTreeSet::new();
-    let mut newest = DateTime::<Utc>::UNIX_EPOCH;
-    let mut out_today: BTreeMap<chrono::NaiveDate, i64> = BTreeMap::new();
-    let mut placed_on = BTreeMap::new();
-    for (index, row) in ordered.iter().enumerate() {
-        assert_eq!(row.seq, index as i64 + 1, "positions have no gap");
-        assert!(newest <= row.booked_at && row.booked_at == row.effective_at, "time goes back: {row:?}");
-        newest = row.booked_at;
-        let (debit, credit) = (row.debit.uuid().as_u128(), row.credit.uuid().as_u128());
-        let request = &asked[&row.id.uuid()];
-        if let Subject::Accounts { debit, credit } = request.subject {
-            assert_eq!((debit, credit), (row.debit, row.credit), "{row:?}");
-        }
-        if let Subject::Hold(hold) = request.subject {
-            let (d, c, amount) = open.remove(&hold.uuid().as_u128()).expect("a hold ends once");
-            assert_eq!((d, c), (debit, credit), "{row:?}");
-            assert!(row.amount <= amount);
-            *held.entry(d).or_default() -= amount;
-            *incoming.entry(c).or_default() -= amount;
-            if d == 2 {
-                let released = if row.kind == Kind::Capture { amount - row.amount } else { amount };
-                *out_today.entry(placed_on[&hold]).or_default() -= released;
-            }
-        }
-        if row.kind == Kind::Hold {
-            open.insert(row.id.uuid().as_u128(), (debit, credit, row.amount));
-            *held.entry(debit).or_default() += row.amount;
-            *incoming.entry(credit).or_default() += row.amount;
-        } else if row.kind != Kind::Void {
-            *net.entry(debit).or_default() -= row.amount;
-            *net.entry(credit).or_default() += row.amount;
-        }
-        if let Some(original) = row.reverses {
-            assert!(reversed.insert(original), "a transfer is reversed once: {row:?}");
-            let original = &rows.transfers[&(ENVIRONMENT, original)];
-            assert_eq!(
-                (original.debit, original.credit, original.amount),
-                (row.credit, row.debit, row.amount)
-            );
-        }
-        for (account, balance) in [(debit, row.debit_balance), (credit, row.credit_balance)] {
-            let sum = net.get(&account).copied().unwrap_or(0);
-            assert_eq!(balance, if account == 1 { -sum } else { sum }, "balance after {row:?}");
-        }
-        if debit != 1 && row.kind != Kind::Void {
-            let available = net.get(&debit).unwrap_or(&0) - held.get(&debit).unwrap_or(&0);
-            assert!(available >= 0, "overdrawn by {row:?}");
-        }
-        let counts = matches!(row.kind, Kind::Transfer | Kind::Hold);
-        if debit == MOVED && counts {
-            let before = rows.maxima.iter().rev().find(|(seq, _)| *seq < row.seq);
-            assert!(before.is_none_or(|(_, most)| row.amount <= *most), "a limit is passed by {row:?}");
-        }
-        if debit == 2 && counts {
-            let day = row.effective_at.with_timezone(&chrono_tz::Tz::America__Bogota).date_naive();
-            placed_on.insert(row.id, day);
-            let used = out_today.entry(day).or_default();
-            *used += row.amount;
-            assert!(*used <= LIMIT, "the limit of account 2 is passed by {row:?}");
-        }
-    }
-    for account in rows.accounts.values() {
-        let number = account.id.uuid().as_u128();
-        let sum = account.credits_posted - account.debits_posted;
-        assert_eq!(sum, net.get(&number).copied().unwrap_or(0), "account {number}");
-        assert_eq!(account.debits_held, held.get(&number).copied().unwrap_or(0), "held of account {number}");
-        let empty = sum == 0 && account.debits_held + account.credits_held == 0;
-        assert!(account.state != State::Closed || empty, "account {number} moved after it was closed");
-        assert_eq!(account.credits_held, incoming.get(&number).copied().unwrap_or(0), "incoming of {number}");
-    }
-    let held_rows = rows.holds.values().filter(|hold| hold.state == HoldState::Held).count();
-    assert_eq!(held_rows, open.len(), "open holds");
-    chain_of(rows);
-    // A linked chain is all or none.
-    let chained: Vec<_> = ordered.iter().filter_map(|row| row.chain).collect();
-    for (id, request) in asked {
-        let next = asked.get(&Uuid::from_u128(id.as_u128() + 1));
-        if request.linked
-            && let Some(next) = next
-        {
-            let posted = |id: Uuid| rows.transfers.contains_key(&(ENVIRONMENT, transfer_id(id.as_u128())));
-            assert_eq!(posted(*id), posted(next.id.uuid()), "half a chain: {request:?}");
-        }
-    }
-    assert!(chained.iter().all(|head| rows.transfers.contains_key(&(ENVIRONMENT, *head))));
-}
-
-/// Batches follow each other without gap, and every hash is that of its transfers.
-fn chain_of(rows: &Rows) {
-    let mut ordered: Vec<_> = rows.transfers.values().collect();
-    ordered.sort_by_key(|row| row.seq);
-    let mut previous = (GENESIS, 0);
-    for ((shard, batch), (first, last, before, hash)) in &rows.batches {
-        assert_eq!((*before, *first), (previous.0, previous.1 + 1), "batch {batch} follows the one before");
-        let range = (*first - 1) as usize..*last as usize;
-        let again = chain::hash(before, *shard, *batch, ordered[range].iter().map(|row| row.as_ref()));
-        assert_eq!(again, *hash, "hash of batch {batch}");
-        previous = (*hash, *last);
-    }
-    assert_eq!(previous.1, ordered.len() as i64, "every transfer is in a batch");
-    assert_eq!(rows.heads[&SHARD].hash, previous.0);
 }
 
 fn seeds(range: std::ops::Range<u64>) {

@@ -1,6 +1,7 @@
-//! A store in memory with transactions and row locks that behaves as PostgreSQL does under READ COMMITTED: a statement
-//! sees what is committed and what its own transaction wrote; a locked row makes others wait, and is read anew once the
-//! lock is had; nothing of a dropped transaction remains. That it does is checked by running the table language on it.
+//! A store in memory with transactions and row locks that behaves as PostgreSQL does under READ COMMITTED, as far as the
+//! writer goes: a statement sees what is committed, a locked row makes others wait and is read anew once the lock is had,
+//! and nothing of a dropped transaction remains. What a transaction itself has written its statements do not see here:
+//! the writer reads nothing after it has written. That it behaves so is checked by running the table language on it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -52,13 +53,38 @@ struct State {
     committed: Rows,
     locks: HashMap<Lock, u64>,
     next: u64,
+    /// Commits that hang, whose clients are gone: of these transactions, and what they have written. They keep their locks.
+    hanging: Vec<(u64, Rows)>,
+}
+
+impl State {
+    fn commit(&mut self, written: Rows) {
+        let rows = &mut self.committed;
+        rows.heads.extend(written.heads);
+        rows.batches.extend(written.batches);
+        rows.accounts.extend(written.accounts);
+        rows.holds.extend(written.holds);
+        rows.limits.extend(written.limits);
+        rows.transfers.extend(written.transfers);
+        rows.rejections.extend(written.rejections);
+    }
+
+    fn release(&mut self, number: u64) {
+        self.locks.retain(|_, owner| *owner != number);
+    }
 }
 
 /// How often what goes wrong, in thousandths of statements or commits.
 #[derive(Clone, Copy, Default)]
 pub struct Faults {
     pub statement: u32,
+    /// The disk has no room for a statement.
+    pub full: u32,
+    /// The database fails a statement for a reason that trying again does not mend.
+    pub failed: u32,
     pub commit_lost: u32,
+    /// The commit happens, later than its client is told that nobody knows.
+    pub commit_late: u32,
     pub answer_lost: u32,
 }
 
@@ -140,14 +166,39 @@ impl SimStore {
     fn happens(&self, thousandths: u32) -> bool {
         thousandths > 0 && self.rng.lock().unwrap().random_range(0..1_000) < thousandths
     }
+
+    /// Time goes by: now and then a commit that hangs is done.
+    fn pass(&self) {
+        let mut state = self.state();
+        if !state.hanging.is_empty() && self.happens(50) {
+            let (number, written) = state.hanging.remove(0);
+            state.commit(written);
+            state.release(number);
+        }
+    }
+
+    /// All commits that hang are done.
+    pub fn come_to_rest(&self) {
+        while !self.state().hanging.is_empty() {
+            self.pass();
+        }
+    }
 }
 
 impl SimTx {
     /// Every statement: others may go first, and the connection may break.
     async fn statement(&self) -> Result<(), StoreError> {
         give_way().await;
-        if self.dead || self.store.happens(self.store.faults.statement) {
+        self.store.pass();
+        let faults = self.store.faults;
+        if self.dead || self.store.happens(faults.statement) {
             return Err(lost("the connection broke"));
+        }
+        if self.store.happens(faults.full) {
+            return Err(StoreError::Full("no room".into()));
+        }
+        if self.store.happens(faults.failed) {
+            return Err(StoreError::Failed("the database has a fault".into()));
         }
         Ok(())
     }
@@ -172,6 +223,7 @@ impl SimTx {
             }
             // The owner cannot be waited for by name: look again whenever it is this task's turn.
             tokio::time::sleep(std::time::Duration::from_micros(50)).await;
+            self.store.pass();
         }
     }
 }
@@ -219,8 +271,10 @@ impl SimTx {
 
 impl Drop for SimTx {
     fn drop(&mut self) {
-        let number = self.number;
-        self.store.state().locks.retain(|_, owner| *owner != number);
+        let mut state = self.store.state();
+        if !state.hanging.iter().any(|(number, _)| *number == self.number) {
+            state.release(self.number);
+        }
     }
 }
 
@@ -244,11 +298,10 @@ impl Store for SimStore {
     }
 
     async fn batch_hash(&self, shard: i32, batch: i64) -> Result<Option<Hash>, StoreError> {
-        give_way().await;
-        if self.happens(self.faults.statement) {
-            return Err(lost("the connection broke"));
-        }
-        Ok(self.state().committed.batches.get(&(shard, batch)).map(|row| row.3))
+        let mut tx = self.begin().await?;
+        tx.lock_head(shard).await?;
+        tx.statement().await?;
+        Ok(self.with(|rows| rows.batches.get(&(shard, batch)).map(|row| row.3)))
     }
 }
 
@@ -384,15 +437,11 @@ impl StoreTx for SimTx {
             return Err(StoreError::Unknown("the connection broke before the commit".into()));
         }
         let written = std::mem::take(&mut self.written);
-        self.store.with(|rows| {
-            rows.heads.extend(written.heads);
-            rows.batches.extend(written.batches);
-            rows.accounts.extend(written.accounts);
-            rows.holds.extend(written.holds);
-            rows.limits.extend(written.limits);
-            rows.transfers.extend(written.transfers);
-            rows.rejections.extend(written.rejections);
-        });
+        if self.store.happens(self.store.faults.commit_late) {
+            self.store.state().hanging.push((self.number, written));
+            return Err(StoreError::Unknown("the connection broke and the commit hangs".into()));
+        }
+        self.store.state().commit(written);
         self.sync().await;
         if self.store.happens(self.store.faults.answer_lost) {
             return Err(StoreError::Unknown("the connection broke after the commit".into()));

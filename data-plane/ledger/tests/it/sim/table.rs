@@ -13,7 +13,8 @@ use rand::{SeedableRng, rngs::SmallRng};
 use tenants::{id::AccountId, money::Currency};
 
 use super::{
-    ENVIRONMENT, SHARD, chain_of,
+    ENVIRONMENT, SHARD,
+    books::chain_of,
     store::{Faults, SimStore},
 };
 use crate::world::Books;

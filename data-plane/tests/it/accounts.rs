@@ -10,7 +10,7 @@ use ledger::{
     transfer::Transfer,
 };
 use platform::{
-    ctx::{Actor, Ctx, EnvironmentClock, Scope},
+    ctx::{Actor, Ctx, EnvironmentClock},
     db::Backend,
     testing::http::Answer,
 };
@@ -22,13 +22,13 @@ use tenants::{
 };
 use uuid::Uuid;
 
-use crate::cell::{Cell, environment};
+use crate::cell::{Cell, scope};
 
 impl Cell {
     /// The context in which the first environment's ledger is used directly.
     pub fn ctx(&self) -> Ctx {
         Ctx {
-            scope: Scope::new(0, environment(1).uuid()),
+            scope: scope(1),
             mode: Mode::Sandbox,
             actor: Actor::System("test"),
             request_id: "test".into(),

@@ -27,6 +27,8 @@ use uuid::Uuid;
 
 /// The environments of a test's cell; tokens are for the first unless a test says otherwise.
 pub const ENVIRONMENTS: [u128; 2] = [1, 2];
+/// How many ledger shards it has; its first environment is on the second of them.
+pub const SHARDS: i32 = 2;
 
 /// A cell of Mexico on a database of its own, and a client that may do everything.
 pub struct Cell {
@@ -51,6 +53,11 @@ impl Deref for Cell {
 
 pub fn environment(number: u128) -> EnvironmentId {
     EnvironmentId::from_uuid(Uuid::from_u128(number))
+}
+
+/// An environment with its shard, which is the one that a cell would choose: even numbers are on 0, odd ones on 1.
+pub fn scope(number: u128) -> Scope {
+    Scope::new(i32::try_from(number % SHARDS.unsigned_abs() as u128).unwrap(), environment(number).uuid())
 }
 
 impl Cell {
@@ -84,6 +91,11 @@ impl Cell {
     }
 
     async fn on(db: TestDb) -> Self {
+        Self::with(db, |_| {}).await
+    }
+
+    /// A cell on this database whose configuration was changed.
+    pub async fn with(db: TestDb, change: impl FnOnce(&mut CellConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("cell.toml");
         let at = |name: &str| folder.path().join(name).display().to_string();
@@ -98,11 +110,14 @@ impl Cell {
         );
         let environments: String = ENVIRONMENTS
             .iter()
-            .map(|&number| format!("[[environments]]\nid = \"{}\"\nshard = 0\n", environment(number)))
+            .map(|&number| {
+                let shard = scope(number).shard;
+                format!("[[environments]]\nid = \"{}\"\nshard = {shard}\n", environment(number))
+            })
             .rev()
             .collect();
         let text = format!(
-            "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n[database]\nurl = \"\"\n[keys]\n\
+            "[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\nshards = {SHARDS}\n[database]\nurl = \"\"\n[keys]\n\
              root_file = \"{}\"\n[objects]\nfolder = \"none\"\n\
              [egress]\nallow = [\"127.0.0.1:*\"]\n{environments}{client}",
             at("root.key"),
@@ -112,6 +127,7 @@ impl Cell {
         config.database = db.config().clone();
         let store = TestStore::start().await;
         config.objects = store.config();
+        change(&mut config);
         let app = App::start(&config, Clock::system()).await.unwrap();
         let readiness = Readiness::new(Drain::new());
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
@@ -156,7 +172,6 @@ impl Cell {
     async fn issue(&self, client: u128, number: u128, scopes: &[&str]) -> String {
         let App { issuer, clock, .. } = &self.app;
         let id = ClientId::from_uuid(Uuid::from_u128(client));
-        let scope = Scope::new(0, environment(number).uuid());
-        token_as(issuer, clock, id, (scope, Mode::Sandbox), scopes).await
+        token_as(issuer, clock, id, (scope(number), Mode::Sandbox), scopes).await
     }
 }

@@ -9,7 +9,7 @@ use data_plane::{
     router::scopes,
 };
 use futures::future::join_all;
-use platform::{clock::offset_in_tx, ctx::Scope, testing::oauth::TestClient};
+use platform::{clock::offset_in_tx, testing::oauth::TestClient};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 use tenants::{
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use crate::{
     accounts::pesos,
-    cell::{Cell, environment},
+    cell::{Cell, environment, scope},
 };
 
 pub fn intent(number: u128) -> EnvironmentIntent {
@@ -200,7 +200,7 @@ async fn a_sandboxs_clock_is_ahead_by_what_is_wanted_and_never_goes_back() {
         let day = TimeDelta::days(1);
         let ahead = |ms| EnvironmentIntent { clock_offset_ms: ms, ..intent(10) };
         cell.converges(&ahead(day.num_milliseconds()), 1).await;
-        let scope = Scope::new(0, environment(10).uuid());
+        let scope = scope(10);
         let offset = async || {
             let tx = cell.app.db.begin_read(scope).await.unwrap();
             offset_in_tx(&*tx, scope).await.unwrap()
@@ -291,7 +291,7 @@ async fn what_was_told_is_not_told_again_until_it_changes() {
 async fn its_clients_are_those_that_are_wanted_and_their_tokens_end_with_them() {
     for cell in Cell::both().await {
         let App { issuer, clock, .. } = &cell.app;
-        let scope = Scope::new(0, environment(10).uuid());
+        let scope = scope(10);
         let [one, two] = [(); 2].map(|()| TestClient::new(clock, scope, Mode::Sandbox, &scopes()));
         let with = |clients: &[&TestClient]| EnvironmentIntent {
             clients: clients.iter().map(|client| client.registration.client.clone()).collect(),
@@ -336,7 +336,7 @@ async fn its_clients_are_those_that_are_wanted_and_their_tokens_end_with_them() 
 async fn a_revocation_reaches_an_environment_that_is_stuck() {
     for cell in Cell::both().await {
         let App { issuer, clock, .. } = &cell.app;
-        let scope = Scope::new(0, environment(10).uuid());
+        let scope = scope(10);
         let [one, two, odd] = [(); 3].map(|()| TestClient::new(clock, scope, Mode::Sandbox, &scopes()));
         let with = |clients: &[&TestClient]| EnvironmentIntent {
             clients: clients.iter().map(|client| client.registration.client.clone()).collect(),
@@ -386,7 +386,10 @@ async fn another_process_sees_a_new_environment_when_it_looks() {
         cell.converges(&intent(10), 1).await;
         assert_eq!(other.environments.get(environment(10).uuid()).map(|one| one.shard), None);
         other.environments.reload(&other.db).await.unwrap();
-        assert_eq!(other.environments.get(environment(10).uuid()).map(|one| one.shard), Some(0));
+        assert_eq!(
+            other.environments.get(environment(10).uuid()).map(|one| one.shard),
+            Some(scope(10).shard)
+        );
         let place = other.environments.places().get(environment(10)).unwrap();
         assert!(!place.suspended);
     }

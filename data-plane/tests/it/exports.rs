@@ -10,7 +10,7 @@ use data_plane::{
 };
 use ledger::movements::PlainTransfer;
 use platform::{
-    ctx::{Actor, Clock, Ctx, EnvironmentClock, Scope},
+    ctx::{Actor, Clock, Ctx, EnvironmentClock},
     testing::objects::Trouble,
 };
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ use tenants::{
 
 use crate::{
     accounts::{because, freeze, fresh, id, path, pesos},
-    cell::{Cell, environment},
+    cell::{Cell, environment, scope},
     convergence::{holds, intent, phased},
     removal::SETTLED,
 };
@@ -73,9 +73,8 @@ impl Cell {
 
     /// Moves money past the interface, as something of the cell's own may.
     async fn moves(&self, number: u128, world: &World) {
-        let shard = self.app.environments.home().shards - 1;
         let ctx = Ctx {
-            scope: Scope::new(shard, environment(number).uuid()),
+            scope: scope(number),
             mode: Mode::Sandbox,
             actor: Actor::System("test"),
             request_id: "test".into(),
@@ -216,7 +215,7 @@ async fn an_export_that_breaks_off_anywhere_goes_on_with_what_it_has_put() {
         let seen = cell.goes_on(10).await;
         cell.verified(10, &seen);
         assert_eq!(cell.begun(10).len(), 1, "it began once");
-        assert_eq!(platform::work::backlog(&cell.app.db, 0).await.unwrap().dead, 0);
+        assert_eq!(platform::work::backlog(&cell.app.db, scope(10).shard).await.unwrap().dead, 0);
     }
 }
 

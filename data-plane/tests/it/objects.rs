@@ -6,7 +6,7 @@ use serde_json::Value;
 use tenants::environment::{Desired, Phase, Status};
 
 use crate::{
-    cell::{Cell, environment},
+    cell::{Cell, SHARDS, environment},
     convergence::{holds, intent, phased},
 };
 
@@ -26,7 +26,11 @@ impl Cell {
 
     /// Items of work that were given up.
     async fn dead(&self) -> u64 {
-        platform::work::backlog(&self.app.db, 0).await.unwrap().dead
+        let mut dead = 0;
+        for shard in 0..SHARDS {
+            dead += platform::work::backlog(&self.app.db, shard).await.unwrap().dead;
+        }
+        dead
     }
 }
 

@@ -4,7 +4,7 @@ use chrono::{DateTime, Months, TimeDelta, Utc};
 use data_plane::environments::{Converged, Converger, Wanted, mark_reported_in_tx, observed_since};
 use ledger::system::{open_holds, verify_chain, verify_totals};
 use platform::{
-    ctx::{Clock, Scope},
+    ctx::Clock,
     db::Backend,
     keys::{KeyError, LoadError},
     testing::label,
@@ -17,7 +17,7 @@ use tenants::{
 };
 
 use crate::{
-    cell::{Cell, environment},
+    cell::{Cell, SHARDS, environment, scope},
     convergence::{holds, intent, phased},
 };
 
@@ -25,10 +25,6 @@ use crate::{
 pub const SETTLED: TimeDelta = TimeDelta::seconds(40);
 /// What somebody has said, and nobody is to know any more.
 const WORDS: &str = "For Ana García";
-
-fn scope(number: u128) -> Scope {
-    Scope::new(0, environment(number).uuid())
-}
 
 impl Cell {
     /// Makes an environment with a party, accounts, a transfer, a hold and a payment that is not carried out yet.
@@ -151,8 +147,10 @@ impl Cell {
     }
 
     async fn books_stand(&self) {
-        verify_chain(&self.app.db, 0).await.unwrap();
-        verify_totals(&self.app.db, 0).await.unwrap();
+        for shard in 0..SHARDS {
+            verify_chain(&self.app.db, shard).await.unwrap();
+            verify_totals(&self.app.db, shard).await.unwrap();
+        }
     }
 }
 

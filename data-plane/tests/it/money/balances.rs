@@ -175,8 +175,8 @@ async fn limits_are_shown_with_what_is_left_and_held_to() {
             time_zone: "America/Mexico_City".parse().unwrap(),
         };
         let limits = [limit(Direction::Out, Window::Day, 500), limit(Direction::In, Window::Balance, 10_100)];
-        let tx = bank.app.db.begin(scope()).await.unwrap();
-        books::set_limits_in_tx(&tx, scope(), account(ANA), &limits).await.unwrap();
+        let tx = bank.app.db.begin(scope(1)).await.unwrap();
+        books::set_limits_in_tx(&tx, scope(1), account(ANA), &limits).await.unwrap();
         tx.commit().await.unwrap();
         bank.send("/v1/transfers", "1", &transfer(ANA, BETO, 400)).await.ok(201);
         let problem = bank.send("/v1/transfers", "2", &transfer(ANA, BETO, 101)).await;

@@ -13,7 +13,7 @@ use ledger::{
     account::{Class, NewAccount, State},
     books,
 };
-use platform::{ctx::Scope, testing::http::Answer};
+use platform::testing::http::Answer;
 use serde_json::{Value, json};
 use tenants::{
     id::{AccountId, TransferId},
@@ -21,7 +21,7 @@ use tenants::{
 };
 use uuid::Uuid;
 
-use crate::cell::{Cell, environment};
+use crate::cell::{Cell, scope};
 
 /// A cell whose first environment has accounts: [`CASH`] may be overdrawn, [`ANA`] and [`BETO`] are customers with
 /// nothing, [`FEES`] is income, [`DOLLARS`] a customer's in another currency.
@@ -50,10 +50,6 @@ pub fn account(number: u128) -> AccountId {
 
 pub fn transfer_id(number: u128) -> TransferId {
     TransferId::from_uuid(Uuid::from_u128(number))
-}
-
-pub fn scope() -> Scope {
-    Scope::new(0, environment(1).uuid())
 }
 
 pub fn pesos(amount: i64) -> Value {
@@ -96,7 +92,7 @@ impl Bank {
     }
 
     pub async fn open(&self, number: u128, class: Class, currency: &str, may_overdraw: bool) {
-        let tx = self.app.db.begin(scope()).await.unwrap();
+        let tx = self.app.db.begin(scope(1)).await.unwrap();
         let new = NewAccount {
             id: account(number),
             class,
@@ -104,13 +100,13 @@ impl Bank {
             may_overdraw,
             opened_at: DateTime::UNIX_EPOCH,
         };
-        books::open_in_tx(&tx, scope(), &new).await.unwrap();
+        books::open_in_tx(&tx, scope(1), &new).await.unwrap();
         tx.commit().await.unwrap();
     }
 
     pub async fn move_state(&self, number: u128, from: State, to: State) {
-        let tx = self.app.db.begin(scope()).await.unwrap();
-        assert!(books::move_state_in_tx(&tx, scope(), account(number), from, to).await.unwrap());
+        let tx = self.app.db.begin(scope(1)).await.unwrap();
+        assert!(books::move_state_in_tx(&tx, scope(1), account(number), from, to).await.unwrap());
         tx.commit().await.unwrap();
     }
 

@@ -265,6 +265,9 @@ async fn attempts<S: Store>(
                 Ok(_) => answer = before,
                 Err(error) => {
                     report(shard, attempt, &error);
+                    if matches!(error, StoreError::Away(_)) {
+                        break;
+                    }
                     sent = Some((Sent { batch, hash, outcomes }, before));
                     continue;
                 }
@@ -284,7 +287,8 @@ async fn attempts<S: Store>(
                 match error {
                     // No room says nothing of an attempt before that got no answer.
                     StoreError::Full(_) if answer == Unavailable::NotPosted => return Err(Unavailable::Full),
-                    StoreError::Full(_) | StoreError::Failed(_) => break,
+                    // A request has its time, and so have those behind it: nobody waits for a database that is gone.
+                    StoreError::Full(_) | StoreError::Failed(_) | StoreError::Away(_) => break,
                     StoreError::Unknown(_) => answer = Unavailable::Unknown,
                     StoreError::Retry(_) => {}
                 }

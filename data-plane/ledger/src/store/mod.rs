@@ -42,6 +42,10 @@ pub enum StoreError {
     /// before the commit was sent.
     #[error("the store asks to try again")]
     Retry(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No connection was to be had for as long as a unit of work waits for one: nothing was begun, and who waits has waited
+    /// long enough.
+    #[error("the store is away")]
+    Away(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The commit was sent and no answer came: it may have happened.
     #[error("the outcome of the commit is unknown")]
     Unknown(#[source] Box<dyn std::error::Error + Send + Sync>),

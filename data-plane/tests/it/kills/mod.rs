@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use ledger::system::verify_chain;
 use platform::db::Db;
 use rand::{Rng, SeedableRng, rngs::SmallRng};
+use serde_json::{Value, json};
 
 use self::{load::Load, site::Site};
 
@@ -78,6 +79,44 @@ async fn survive(rounds: usize, seed: u64) {
         report.repeated,
         report.replayed,
     );
+}
+
+/// Whatever is asked: 503, when to come back, and which problem it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_without_its_database_says_so_and_goes_on_when_it_is_back() {
+    let mut site = Site::start().await;
+    let account = json!({"name": "vault", "class": "asset", "may_overdraw": true});
+    let opening = ("/v1/internal-accounts", Some(&account));
+    let opened = site.ask(opening.0, opening.1).await;
+    assert_eq!(opened.status().as_u16(), 201);
+    let opened: Value = opened.json().await.unwrap();
+    assert_eq!(site.ask("/readyz", None).await.status().as_u16(), 200);
+
+    site.kill_postgres();
+    let away = async |(path, body): (&str, Option<&Value>)| {
+        let answer = site.ask(path, body).await;
+        let said = (answer.status().as_u16(), answer.headers().get("retry-after").cloned());
+        assert_eq!(said, (503, Some("1".parse().unwrap())), "{path}");
+        let problem: Value = answer.json().await.unwrap();
+        assert_eq!((&problem["code"], &problem["retryable"]), (&json!("database_unavailable"), &json!(true)));
+    };
+    let unready = async || {
+        let answer = site.ask("/readyz", None).await;
+        assert_eq!(answer.status().as_u16(), 503);
+        let report: Value = answer.json().await.unwrap();
+        let checks = json!([{"name": "database", "ok": false}, {"name": "ledger", "ok": true}]);
+        assert_eq!(report, json!({"ready": false, "stopping": false, "checks": checks}));
+    };
+    // Each waits for seconds for a connection; at once, as callers come.
+    tokio::join!(away(opening), away(("/v1/transfers", None)), away(("/v1/trial-balance", None)), unready());
+    assert_eq!(site.ask("/livez", None).await.status().as_u16(), 200);
+
+    site.restart();
+    let again = site.ask(opening.0, opening.1).await;
+    assert_eq!(again.headers()["idempotency-replayed"], "true");
+    assert_eq!(again.json::<Value>().await.unwrap(), opened);
+    assert_eq!(site.get("/readyz").await["ready"], true);
+    assert_eq!(site.get("/v1/trial-balance").await["balanced"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

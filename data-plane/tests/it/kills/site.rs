@@ -16,6 +16,7 @@ use platform::{
     egress::{Egress, EgressConfig},
     oauth::{Credential, http::TOKEN_PATH},
 };
+use reqwest::Response;
 use serde_json::Value;
 use tempfile::TempDir;
 use tenants::id::ClientId;
@@ -114,10 +115,19 @@ impl Site {
         }
     }
 
+    /// What is answered to a request with the token, a `POST` of this JSON if there is one, while the cell runs.
+    pub async fn ask(&self, path: &str, post: Option<&Value>) -> Response {
+        let url = format!("{}{path}", self.url);
+        let request = match post {
+            Some(body) => self.egress.post(&url).unwrap().header("idempotency-key", "asked").json(body),
+            None => self.egress.get(&url).unwrap(),
+        };
+        Egress::send(request.bearer_auth(&self.token)).await.unwrap()
+    }
+
     /// The JSON that a request which cannot fail any more is answered.
     pub async fn get(&self, path: &str) -> Value {
-        let request = self.egress.get(&format!("{}{path}", self.url)).unwrap().bearer_auth(&self.token);
-        let answer = Egress::send(request).await.unwrap();
+        let answer = self.ask(path, None).await;
         assert_eq!(answer.status().as_u16(), 200, "{path}");
         answer.json().await.unwrap()
     }

@@ -3,6 +3,7 @@
 mod balances;
 mod full;
 mod holds;
+mod lost;
 mod refusals;
 mod transfers;
 

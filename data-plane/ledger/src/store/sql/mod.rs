@@ -51,7 +51,9 @@ struct Write {
 
 /// Before the commit is sent nothing is written: whatever may pass is tried again.
 fn before_commit(error: DbErr) -> StoreError {
-    if is_full(&error) {
+    if matches!(error, DbErr::ConnectionAcquire(_)) {
+        StoreError::Away(error.into())
+    } else if is_full(&error) {
         StoreError::Full(error.into())
     } else if is_conflict(&error) || is_unavailable(&error) || matches!(error, DbErr::Conn(_)) {
         StoreError::Retry(error.into())

@@ -124,6 +124,7 @@ async fn clock_move(
 fn refused(error: MoveError) -> Problem {
     match error {
         MoveError::Problem(problem) => problem,
+        MoveError::Database(error) => error.into(),
         MoveError::Clock(ClockError::Live) => Problem::new(&SANDBOX_ONLY),
         MoveError::Clock(ClockError::Backwards { now }) => {
             let now = now.to_rfc3339_opts(SecondsFormat::AutoSi, true);

@@ -34,7 +34,7 @@ use futures::future::BoxFuture;
 use platform::{
     clock::{self, ClockError, Offsets},
     ctx::{Ctx, Scope},
-    db::{Db, Tx},
+    db::{self, Db, Tx},
     idempotency::{Key, Outcome, begin_in_tx},
     problem::Problem,
     token::{Place, Places},
@@ -205,17 +205,17 @@ pub struct Remains {
 }
 
 /// Why a clock was not moved, or a request not made anew.
+#[derive(Debug, thiserror::Error)]
 pub enum MoveError {
     /// The clock's own reason.
-    Clock(ClockError),
-    /// The key's or the database's.
-    Problem(Problem),
-}
-
-impl From<DbErr> for MoveError {
-    fn from(error: DbErr) -> Self {
-        Self::Problem(error.into())
-    }
+    #[error("the clock was not moved")]
+    Clock(#[from] ClockError),
+    /// The database failed.
+    #[error("the database failed")]
+    Database(#[from] DbErr),
+    /// The key's.
+    #[error(transparent)]
+    Problem(#[from] Problem),
 }
 
 /// Moves a sandbox's clock forward to an instant, once per key; whether it was done before.
@@ -229,16 +229,19 @@ pub async fn move_clock(
     key: &Key,
     to: DateTime<Utc>,
 ) -> Result<bool, MoveError> {
-    let tx = db.begin(ctx.scope).await?;
-    let begun = begin_in_tx(&tx, ctx, key, ctx.scope.id).await.map_err(MoveError::Problem)?;
-    let replayed = match begun {
-        Outcome::Replay(_) => true,
-        Outcome::New => {
-            clock::advance_in_tx(&tx, ctx.scope, ctx.mode, ctx.wall(), to).await.map_err(MoveError::Clock)?;
-            false
-        }
-    };
-    tx.commit().await?;
+    let replayed = db::retry(|| async {
+        let tx = db.begin(ctx.scope).await?;
+        let replayed = match begin_in_tx(&tx, ctx, key, ctx.scope.id).await? {
+            Outcome::Replay(_) => true,
+            Outcome::New => {
+                clock::advance_in_tx(&tx, ctx.scope, ctx.mode, ctx.wall(), to).await?;
+                false
+            }
+        };
+        tx.commit().await?;
+        Ok::<_, MoveError>(replayed)
+    })
+    .await?;
     offsets.forget(ctx.scope).await;
     Ok(replayed)
 }

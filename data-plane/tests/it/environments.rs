@@ -1,6 +1,8 @@
 //! The caller's environment and its clock.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use platform::testing::http::Answer;
+use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
 
 use crate::cell::Cell;
@@ -48,4 +50,36 @@ async fn a_sandbox_moves_its_own_clock_forward_once_per_key() {
             "nothing of the refused moves stays"
         );
     }
+}
+
+/// A conflict that the database tells of is nobody's fault: it is tried again, and told only if it does not end.
+#[tokio::test]
+async fn a_move_of_the_clock_that_meets_others_is_done_again() {
+    let cell = Cell::postgres().await;
+    // So many serialisation failures come of writing the clock; a sequence counts them, since it is not rolled back.
+    let fail = async |times: i64| {
+        let sql = format!(
+            "DROP TRIGGER IF EXISTS planted ON scope_clock; DROP SEQUENCE IF EXISTS met; CREATE SEQUENCE met; \
+             CREATE OR REPLACE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER \
+             AS $$ BEGIN IF nextval('met') <= {times} THEN RAISE EXCEPTION 'planted' USING ERRCODE = '40001'; \
+             END IF; RETURN NEW; END $$; \
+             CREATE TRIGGER planted BEFORE INSERT ON scope_clock FOR EACH ROW EXECUTE FUNCTION planted()"
+        );
+        cell.root().await.execute_unprepared(&sql).await.unwrap();
+    };
+    let before = now(&cell, &cell.token).await;
+    let body = json!({"to_at": before + TimeDelta::days(1)});
+    let post = async || -> Answer {
+        cell.post("/v1/simulations/clock", &body).token(&cell.token).key("k").send().await
+    };
+    fail(i64::MAX).await;
+    let busy = post().await;
+    busy.is_problem("database_busy", "it never ends");
+    assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (503, Some("1")));
+    assert!(now(&cell, &cell.token).await < before + TimeDelta::days(1), "nothing of it stays");
+    fail(2).await;
+    let moved = post().await;
+    assert_eq!(moved.header("idempotency-replayed"), None);
+    moved.ok(200);
+    assert_eq!(post().await.header("idempotency-replayed"), Some("true"));
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod catalogue;
 mod cells;
 mod clients;
 mod convergence;

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod blocks;
+mod catalogue;
 mod cell;
 mod convergence;
 mod coverage;

@@ -4,6 +4,7 @@
 //! processes of the machine: the first starts it, it stops itself ten minutes after the last use. If
 //! `TEST_POSTGRES_URL` is set (the superuser's URL of a throw-away cluster), that one is used.
 
+pub mod catalogue;
 pub mod http;
 pub mod oauth;
 pub mod objects;

@@ -60,6 +60,13 @@ async fn a_cell_is_declared_once_and_changed_by_operators_alone() {
         for path in ["/v1/cells", path.as_str()] {
             plane.get(path).token(&own).send().await.is_problem("operator_only", path);
         }
+        let nobody = format!("/v1/cells/{}", CellId::from_uuid(Uuid::from_u128(99)));
+        plane
+            .get(&nobody)
+            .token(&plane.token)
+            .send()
+            .await
+            .is_problem("cell_not_found", "one that is not there");
         let found = plane.get("/v1/cells?name=mx-1").token(&plane.token).send().await.ok(200);
         assert_eq!(found["data"][0]["id"], made["id"]);
     }

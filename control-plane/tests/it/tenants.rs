@@ -224,9 +224,12 @@ async fn tenants_of_others_are_not_there() {
             unnamed.is_problem("invalid_field", "by nobody")["errors"][0]["pointer"],
             "/organization_id"
         );
-        let body = json!({
-            "organization_id": first, "external_id": "same", "name": "x", "jurisdiction": "mx-cnbv", "licence": "IFPE",
+        let mut body = json!({
+            "organization_id": first, "external_id": "same", "name": "x", "jurisdiction": "xx-none", "licence": "IFPE",
         });
+        let lawless = plane.post("/v1/tenants", &body).token(&plane.token).key("lawless").send().await;
+        lawless.is_problem("jurisdiction_unknown", "under no law that is known here");
+        body["jurisdiction"] = json!("mx-cnbv");
         let twice = plane.post("/v1/tenants", &body).token(&plane.token).key("twice").send().await;
         twice.is_problem("external_id_taken", "twice in one organization");
     }
@@ -284,6 +287,10 @@ async fn a_missing_condition_is_named_in_three_languages_until_it_is_on_record()
         let withdraw = async |key: &str| {
             plane.request(axum::http::Method::POST, &withdrawal).token(&own).key(key).send().await.ok(200)
         };
+        let nobodys =
+            format!("{path}/{}_{}/withdrawals", id(&notice).split_once('_').unwrap().0, "0".repeat(26));
+        let call = plane.request(axum::http::Method::POST, &nobodys).token(&own).key("nobodys");
+        call.send().await.is_problem("residency_record_not_found", "a record that is not there");
         let withdrawn = withdraw("gone").await;
         assert!(withdrawn["withdrawn_at"].is_string(), "{withdrawn}");
         assert_eq!(withdraw("gone-again").await, withdrawn, "withdrawn once");

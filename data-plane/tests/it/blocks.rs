@@ -195,6 +195,26 @@ async fn what_was_recorded_is_carried_out_when_the_request_broke_off() {
     }
 }
 
+/// What the ledger refuses for a reason that a block has no name of its own for is said with that reason.
+#[tokio::test]
+async fn a_block_that_the_ledger_refuses_says_why() {
+    for cell in Cell::both().await {
+        let (account, cash) = funded(&cell, 1_000).await;
+        let court = cell.internal("liability").await;
+        // A balance has at most 2^53 - 1 minor units, with what is on its way to it.
+        let other = cell.internal("asset").await;
+        let money = pesos((1 << 53) - 1 - 100);
+        let deposit = Deposit { id: fresh(), debit: id(&other), credit: id(&court), money };
+        assert_eq!(refusal(&cell.post_direct(deposit).await), None);
+        let refused = cell.act(&path(&account, "/blocks"), &order(101, &court)).await;
+        let problem = refused.is_problem("block_refused", "the beneficiary would have too much");
+        assert!(problem["detail"].as_str().unwrap().contains("balance_overflow"), "{problem}");
+        cell.act(&path(&account, "/blocks"), &order(100, &court)).await.ok(201);
+        assert_eq!(cell.read(&path(&account, "")).await["balance"]["held"], json!(pesos(100)));
+        assert_eq!(cell.read(&path(&cash, "")).await["balance"]["held"], json!(pesos(0)));
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_blocked_is_named() {
     let cell = Cell::sqlite().await;

@@ -281,6 +281,28 @@ async fn contacts_change_for_who_has_seen_the_newest_version() {
     }
 }
 
+#[tokio::test]
+async fn a_key_that_nobody_could_see_is_none() {
+    let cell = Cell::sqlite().await;
+    for key in ["a b", "", &"x".repeat(256)] {
+        create(&cell, key, &ana()).await.is_problem("idempotency_key_invalid", key);
+    }
+    create(&cell, &"x".repeat(255), &ana()).await.ok(201);
+}
+
+#[tokio::test]
+async fn a_field_beyond_its_length_is_named_with_its_bound() {
+    let cell = Cell::sqlite().await;
+    let mut long = ana();
+    long["family_names"] = json!("á".repeat(141));
+    let problem = create(&cell, "k", &long).await.is_problem("invalid_field", "a long name");
+    assert_eq!(faults(&problem), [("/family_names", "too_long")]);
+    let detail = problem["errors"][0]["detail"].as_str().unwrap();
+    assert!(detail.contains("140") && !detail.contains('á'), "{detail}");
+    long["family_names"] = json!("á".repeat(140));
+    create(&cell, "k", &long).await.ok(201);
+}
+
 async fn patch_of(cell: &Cell, path: &str, key: String, body: Value) -> Answer {
     let call = cell.request(axum::http::Method::PATCH, path).token(&cell.token).key(&key);
     call.header("if-match", "\"2\"").json(&body).send().await
@@ -306,7 +328,6 @@ const PERSONAL: [&str; 13] = [
 const ZACARIAS: &str = "external_id,type,given_names,family_names,identifiers,email,phone\n\
     c-2,natural,Zacarías,Ibarguengoitia,CURP:XEXX010101HNEXXXA4,zaca@example.mx,+525599999999\n";
 
-/// Looks at every column of every row, as text and as hexadecimal digits.
 #[tokio::test]
 async fn a_name_moved_to_another_row_does_not_open() {
     for cell in Cell::both().await {
@@ -321,6 +342,7 @@ async fn a_name_moved_to_another_row_does_not_open() {
     }
 }
 
+/// Looks at every column of every row, as text and as hexadecimal digits.
 #[tokio::test]
 async fn the_database_holds_no_personal_data_in_plain_text() {
     for cell in Cell::both().await {

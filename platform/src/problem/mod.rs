@@ -70,8 +70,6 @@ pub mod codes {
         INTERNAL = 500 "internal";
         /// More requests are in flight than this process serves at once.
         OVERLOADED = 503 "overloaded", retryable;
-        /// This process is stopping.
-        SHUTTING_DOWN = 503 "shutting_down", retryable;
         /// The request took longer than the limit; its effect is unknown until it is repeated with the same key.
         TIMEOUT = 504 "timeout", retryable;
         /// The database cannot be reached.

@@ -3,6 +3,7 @@
 //! Every rule is a function from a file's path and text to its faults, is run here over the whole tree, and is shown to
 //! find a planted fault beside its definition. `cargo tidy` runs them alone.
 
+mod codes;
 mod crates;
 mod licences;
 mod slices;
@@ -108,6 +109,12 @@ fn no_local_paths_and_no_registries() {
     hold("", text::local_paths);
     hold("", text::registries);
     hold("Cargo.lock", text::lock_sources);
+}
+
+#[test]
+fn every_problem_is_met_in_a_test() {
+    let faults = codes::unmet(tree().iter().map(|file| (file.path.as_str(), file.text.as_str())));
+    assert!(faults.is_empty(), "\n{}\n", faults.join("\n"));
 }
 
 #[test]

@@ -51,7 +51,11 @@ pub struct TelemetryConfig {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { format: Format::Pretty, filter: "info,sea_orm_migration=warn".to_owned(), otlp_endpoint: None }
+        Self {
+            format: Format::Pretty,
+            filter: "info,sea_orm_migration=warn,s3s=warn,s3s_fs=warn".to_owned(),
+            otlp_endpoint: None,
+        }
     }
 }
 
@@ -64,6 +68,10 @@ impl TelemetryConfig {
         }
     }
 }
+
+/// What leaves in traces: what our own crates say. Libraries put whole requests, with their credentials, into their spans.
+/// Those of our requests are at debug level, so that they cost nothing where nobody collects them.
+const EXPORTED: &str = "platform=info,ledger=info,data_plane=info,control_plane=info,platform::layers=debug";
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -106,8 +114,7 @@ impl Telemetry {
         let traces = config.otlp_endpoint.as_deref().map(|url| exporter(service, url, egress)).transpose()?;
         let exported = traces.as_ref().map(|provider| {
             let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
-            // Request spans are at debug level, so that they cost nothing where nobody collects them.
-            layer.with_filter(EnvFilter::new("info,platform::layers=debug"))
+            layer.with_filter(EnvFilter::new(EXPORTED))
         });
         let subscriber =
             Registry::default().with(logs.with_filter(EnvFilter::try_new(&config.filter)?)).with(exported);

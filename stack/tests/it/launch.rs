@@ -241,30 +241,101 @@ fn cell_of(folder: &Path, name: &str) -> String {
     cells[0]["id"].as_str().unwrap().to_owned()
 }
 
-/// A request to a cell with a token of the client that was made for people.
-async fn ask(folder: &Path, cell: &str, what: &str, body: Option<Value>) -> (u16, Value) {
-    let config: toml::Table =
-        fs::read_to_string(home(folder, cell).join("cell.toml")).unwrap().parse().unwrap();
-    let url = format!("http://{}{what}", config["cell"]["listen"].as_str().unwrap());
-    let allow = vec!["127.0.0.1:*".to_owned()];
-    let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
-    let request = match &body {
-        Some(body) => egress.post(&url).unwrap().json(body),
-        None => egress.get(&url).unwrap(),
+/// Somebody who works in a cell, with a token of the client that was made for people.
+struct Teller {
+    egress: Egress,
+    url: String,
+    token: String,
+}
+
+impl Teller {
+    /// One with a token that the cell issues now.
+    fn at(folder: &Path, cell: &str) -> Self {
+        let config: toml::Table =
+            fs::read_to_string(home(folder, cell).join("cell.toml")).unwrap().parse().unwrap();
+        let url = format!("http://{}", config["cell"]["listen"].as_str().unwrap());
+        let allow = vec!["127.0.0.1:*".to_owned()];
+        let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
+        let client =
+            fs::read_dir(home(folder, cell).join("clients")).unwrap().next().unwrap().unwrap().path();
+        let token = tambo().args(["token", "--url", &url, "--client-file"]).arg(client).output().unwrap();
+        assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
+        let token = String::from_utf8(token.stdout).unwrap().trim().to_owned();
+        Self { egress, url, token }
+    }
+
+    async fn ask(&self, path: &str, body: Option<&Value>) -> (u16, Value) {
+        let url = format!("{}{path}", self.url);
+        let request = match body {
+            Some(body) => self.egress.post(&url).unwrap().json(body),
+            None => self.egress.get(&url).unwrap(),
+        };
+        let key = format!("{:032x}", random::bits());
+        let request = request.bearer_auth(&self.token).header("idempotency-key", key);
+        let answer = Egress::send(request).await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    }
+
+    async fn read(&self, path: &str) -> Value {
+        let (status, shown) = self.ask(path, None).await;
+        assert_eq!(status, 200, "{path}: {shown}");
+        shown
+    }
+
+    /// Posts these at once.
+    async fn pay(&self, payments: &[(&str, &Value, &Value, i64)]) {
+        let pay = async |&(kind, debit, credit, amount): &(&str, &Value, &Value, i64)| {
+            let payment = json!({
+                "id": TransferId::from_parts(Clock::system().now(), random::bits()),
+                "type": kind,
+                "debit_account_id": debit["id"],
+                "credit_account_id": credit["id"],
+                "amount": {"amount": amount, "currency": debit["currency"]},
+            });
+            let (status, answer) = self.ask("/v1/transfers", Some(&payment)).await;
+            assert_eq!(status, 201, "{payment}: {answer}");
+        };
+        futures::future::join_all(payments.iter().map(pay)).await;
+    }
+}
+
+/// How many are paid on this payday.
+const PAID: usize = 20;
+
+/// A payday of a cell: everybody gets a salary, and pays another back. Each half has a token of its own.
+async fn payday(folder: &Path, cell: &str) {
+    let teller = Teller::at(folder, cell);
+    let accounts = teller.read("/v1/accounts?limit=50").await["data"].clone();
+    let (own, customers): (Vec<&Value>, Vec<&Value>) =
+        accounts.as_array().unwrap().iter().partition(|one| one["external_id"] == "settlement");
+    let customers = &customers[..PAID];
+    let before = teller.read("/v1/transfers?limit=200").await["data"].as_array().unwrap().len();
+    let posted = async |account: &Value| {
+        let path = format!("/v1/accounts/{}/balance", account["id"].as_str().unwrap());
+        teller.read(&path).await["posted"]["amount"].as_i64().unwrap()
     };
-    let client = fs::read_dir(home(folder, cell).join("clients")).unwrap().next().unwrap().unwrap().path();
-    let origin = url.strip_suffix(what).unwrap();
-    let token = tambo().args(["token", "--url", origin, "--client-file"]).arg(client).output().unwrap();
-    assert!(token.status.success(), "{}", String::from_utf8_lossy(&token.stderr));
-    let token = String::from_utf8(token.stdout).unwrap();
-    let key = format!("{:032x}", random::bits());
-    let answer =
-        Egress::send(request.bearer_auth(token.trim()).header("idempotency-key", key)).await.unwrap();
-    (answer.status().as_u16(), answer.json().await.unwrap())
+    let mut had = Vec::new();
+    for customer in customers {
+        had.push(posted(customer).await);
+    }
+    let salaries: Vec<_> =
+        customers.iter().enumerate().map(|(at, to)| ("deposit", own[0], *to, 1_000 + at as i64)).collect();
+    teller.pay(&salaries).await;
+    let back: Vec<_> =
+        (0..PAID).map(|at| ("transfer", customers[at], customers[(at + 1) % PAID], 500)).collect();
+    Teller::at(folder, cell).pay(&back).await;
+
+    let after = teller.read("/v1/transfers?limit=200").await["data"].as_array().unwrap().len();
+    assert_eq!(after, before + 2 * PAID, "{cell}");
+    for (at, customer) in customers.iter().enumerate() {
+        assert_eq!(posted(customer).await, had[at] + 1_000 + at as i64, "{cell}: {customer}");
+    }
+    let trial = teller.read("/v1/trial-balance").await;
+    assert_eq!(trial["balanced"], true, "{cell}: {trial}");
 }
 
 #[tokio::test]
-async fn cells_take_payments_without_the_control_plane_which_comes_back_and_converges() {
+async fn cells_have_a_payday_without_the_control_plane_which_comes_back_and_converges() {
     let folder = TempDir::new().unwrap();
     let mut demo = tambo();
     demo.args(["demo", "--json", "--customers", "50", "--transfers", "1", "--data"]).arg(folder.path());
@@ -281,21 +352,7 @@ async fn cells_take_payments_without_the_control_plane_which_comes_back_and_conv
     assert!(said.contains("the control plane has ended (signal: 9"), "{said}");
     assert!(is_free(&url));
     for cell in ["mx-1", "co-1", "br-1"] {
-        let (_, accounts) = ask(folder.path(), cell, "/v1/accounts?limit=3", None).await;
-        let accounts = accounts["data"].as_array().unwrap();
-        let by_external = |settlement: bool| {
-            accounts.iter().find(|one| (one["external_id"] == "settlement") == settlement).unwrap()
-        };
-        let currency = &accounts[0]["currency"];
-        let payment = json!({
-            "id": TransferId::from_parts(Clock::system().now(), random::bits()),
-            "type": "deposit",
-            "debit_account_id": by_external(true)["id"],
-            "credit_account_id": by_external(false)["id"],
-            "amount": {"amount": 100, "currency": currency},
-        });
-        let (status, answer) = ask(folder.path(), cell, "/v1/transfers", Some(payment)).await;
-        assert_eq!(status, 201, "{cell}: {answer}");
+        payday(folder.path(), cell).await;
     }
     assert!(is_free(&url), "all that was without a control plane");
     fs::rename(&aside, &file).unwrap();
@@ -304,6 +361,8 @@ async fn cells_take_payments_without_the_control_plane_which_comes_back_and_conv
         cells(folder.path()).iter().zip(&seen).all(|(now, before)| now.1 > before.1)
     })
     .await;
+    let listed = operate(folder.path(), &["cells", "list"]);
+    assert!(listed.as_array().unwrap().iter().all(|cell| cell["stale"] == false), "{listed}");
 
     // What is wanted now comes to be.
     let region = |one: &&Value| one["region"] == "mx-central-1";
@@ -311,7 +370,7 @@ async fn cells_take_payments_without_the_control_plane_which_comes_back_and_conv
     let id = environments.as_array().unwrap().iter().find(region).unwrap()["id"].as_str().unwrap();
     let operation = operate(folder.path(), &["environments", "suspend", id, "--follow"]);
     assert_eq!(operation["state"], "succeeded", "{operation}");
-    let (status, refused) = ask(folder.path(), "mx-1", "/v1/environment", None).await;
+    let (status, refused) = Teller::at(folder.path(), "mx-1").ask("/v1/environment", None).await;
     assert_eq!((status, &refused["code"]), (403, &json!("environment_suspended")), "{refused}");
     running.ask_to_stop("INT");
     assert_eq!(running.end(), 0);

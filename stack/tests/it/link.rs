@@ -15,7 +15,7 @@ use tenants::{
 };
 use uuid::Uuid;
 
-use crate::planes::{CellHome, Home, Plane, database_at, now, settled, until};
+use crate::planes::{CellHome, Home, Plane, Way, database_at, now, settled, until};
 
 /// Longer than a lease.
 const A_WHILE: TimeDelta = TimeDelta::seconds(1);
@@ -179,7 +179,7 @@ async fn a_link_that_is_cut_in_the_middle_of_documents_stores_all_of_them_or_non
     for bytes in (0..4_500).step_by(173) {
         let cuts = home.line.cuts();
         generation += 1;
-        home.line.cut_after(bytes);
+        home.line.cut_after(Way::Down, bytes);
         publish(&plane, id, u64::try_from(generation).unwrap()).await;
         until("the line was cut", async || home.line.cuts() > cuts).await;
         let seen = numbers(&cell.app.db, known).await;
@@ -188,6 +188,66 @@ async fn a_link_that_is_cut_in_the_middle_of_documents_stores_all_of_them_or_non
         until("all documents are there", async || numbers(&cell.app.db, known).await == [generation]).await;
     }
     cell.is_up().await;
+}
+
+/// Wherever a request is torn, the cell asks again with the same key, and has one certificate.
+#[tokio::test]
+async fn an_enrolment_that_is_cut_on_its_way_up_ends_with_one_certificate() {
+    let home = Home::sqlite(now()).await;
+    let plane = home.start().await;
+    let mut torn = 0;
+    for (number, bytes) in (0..).step_by(311).enumerate() {
+        let id = plane.declare_cell(&format!("mx-{number}")).await;
+        let cell_home = CellHome::sqlite(&plane.join_token(id, json!({})).await).await;
+        let cell = cell_home.open(&home.clock).await;
+        let cuts = home.line.cuts();
+        home.line.cut_after(Way::Up, bytes);
+        let first = cell.link.enrol().await;
+        let was_cut = home.line.cuts() > cuts;
+        let enrolled = match first {
+            Ok(enrolled) => enrolled,
+            Err(error) => {
+                assert!(was_cut, "after {bytes} bytes: {error}");
+                cell.link.enrol().await.unwrap()
+            }
+        };
+        assert_eq!(enrolled, id, "after {bytes} bytes");
+        let issued = "SELECT count(*) FROM link_certificate GROUP BY cell_id";
+        assert_eq!(numbers(&plane.app.db, issued).await, vec![1; number + 1], "after {bytes} bytes");
+        assert_eq!(cell.stored().await.cell, Some(id));
+        cell.kill().await;
+        if !was_cut {
+            break;
+        }
+        torn += 1;
+    }
+    assert!(torn > 3, "an enrolment says more than that: it was torn {torn} times");
+}
+
+/// A report that arrives in part says nothing; told again, it says all.
+#[tokio::test]
+async fn a_report_that_is_cut_on_its_way_up_is_told_again() {
+    let home = Home::sqlite(now()).await;
+    let (plane, _kept, cell, _) = settled(&home).await;
+    let (tenant, own) = plane.tenant("tianguis").await;
+    let environment = plane.declare_environment(&tenant, &own).await;
+    plane.environment_comes_to(&environment, "ready").await;
+    let steps = [("suspensions", "suspended"), ("resumptions", "ready")];
+    for ((what, state), bytes) in steps.into_iter().cycle().zip((0..4_000).step_by(307)) {
+        let cuts = home.line.cuts();
+        plane.ask(&environment, what).await;
+        home.line.cut_after(Way::Up, bytes);
+        plane.environment_comes_to(&environment, state).await;
+        until("the line was cut", async || home.line.cuts() > cuts).await;
+        cell.is_up().await;
+        let shown = plane.read(&format!("/v1/environments/{environment}")).await;
+        assert_eq!(shown["observed_generation"], shown["generation"], "cut after {bytes} bytes: {shown}");
+        assert_eq!(cell.link.status().refused.len(), 0, "cut after {bytes} bytes");
+    }
+    let stored = "SELECT DISTINCT generation FROM environment";
+    assert_eq!(numbers(&cell.app.db, stored).await.len(), 1);
+    cell.stop().await;
+    plane.stop().await;
 }
 
 #[tokio::test]

@@ -40,7 +40,10 @@ use tenants::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     sync::watch,
     task::JoinSet,
 };
@@ -72,6 +75,15 @@ pub fn pace() -> Pace {
     }
 }
 
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy)]
+pub enum Way {
+    /// What a cell asks and tells.
+    Up,
+    /// What it is answered.
+    Down,
+}
+
 /// The line that cells reach the control plane by. It stays where it is while control planes come and go.
 #[derive(Clone)]
 pub struct Line(Arc<Wiring>);
@@ -80,8 +92,8 @@ struct Wiring {
     port: u16,
     /// Where the control plane listens; nowhere while it is stopped.
     to: watch::Sender<Option<u16>>,
-    /// After how many more bytes of answers the line is cut, once.
-    cut_after: Mutex<Option<usize>>,
+    /// After how many more bytes on each way the line is cut, once.
+    cut_after: [Mutex<Option<usize>>; 2],
     cuts: AtomicUsize,
 }
 
@@ -91,7 +103,7 @@ impl Line {
         let wiring = Wiring {
             port: listener.local_addr().unwrap().port(),
             to: watch::Sender::new(None),
-            cut_after: Mutex::default(),
+            cut_after: Default::default(),
             cuts: AtomicUsize::new(0),
         };
         let line = Self(Arc::new(wiring));
@@ -115,31 +127,33 @@ impl Line {
         let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
         let ((mut from_near, mut to_near), (mut from_far, mut to_far)) =
             (near.into_split(), far.into_split());
-        let answers = async {
-            let mut bytes = vec![0; 4096];
-            loop {
-                let Ok(count @ 1..) = from_far.read(&mut bytes).await else { return };
-                let passed = self.passing(count);
-                if to_near.write_all(&bytes[..passed]).await.is_err() {
-                    return;
-                }
-                if passed < count {
-                    self.0.cuts.fetch_add(1, Ordering::SeqCst);
-                    return;
-                }
-            }
-        };
         tokio::select! {
-            () = answers => {}
-            _ = tokio::io::copy(&mut from_near, &mut to_far) => {}
+            () = self.pass(Way::Down, &mut from_far, &mut to_near) => {}
+            () = self.pass(Way::Up, &mut from_near, &mut to_far) => {}
             // The control plane was stopped, or is another one.
             _ = to.changed() => {}
         }
     }
 
+    /// Until one end hangs up, or it is cut.
+    async fn pass(&self, way: Way, from: &mut OwnedReadHalf, to: &mut OwnedWriteHalf) {
+        let mut bytes = vec![0; 4096];
+        loop {
+            let Ok(count @ 1..) = from.read(&mut bytes).await else { return };
+            let passed = self.passing(way, count);
+            if to.write_all(&bytes[..passed]).await.is_err() {
+                return;
+            }
+            if passed < count {
+                self.0.cuts.fetch_add(1, Ordering::SeqCst);
+                return;
+            }
+        }
+    }
+
     /// How many of so many bytes pass.
-    fn passing(&self, count: usize) -> usize {
-        let mut left = self.0.cut_after.lock().unwrap();
+    fn passing(&self, way: Way, count: usize) -> usize {
+        let mut left = self.0.cut_after[way as usize].lock().unwrap();
         match *left {
             Some(limit) if limit < count => {
                 *left = None;
@@ -153,9 +167,9 @@ impl Line {
         }
     }
 
-    /// Cuts the connection that carries the byte after the next `bytes`.
-    pub fn cut_after(&self, bytes: usize) {
-        *self.0.cut_after.lock().unwrap() = Some(bytes);
+    /// Cuts the connection that carries the byte after the next `bytes` of this way.
+    pub fn cut_after(&self, way: Way, bytes: usize) {
+        *self.0.cut_after[way as usize].lock().unwrap() = Some(bytes);
     }
 
     /// How often it was cut.

@@ -1,11 +1,20 @@
 //! The caller's environment and its clock.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use platform::testing::http::Answer;
+use data_plane::{migrations::migrations, router::scopes};
+use platform::{
+    db::cluster::{Cluster, Options},
+    testing::{
+        TestDb,
+        http::Answer,
+        oauth::{ISSUER, TestClient},
+    },
+};
 use sea_orm::ConnectionTrait;
 use serde_json::{Value, json};
+use tenants::environment::Mode;
 
-use crate::cell::Cell;
+use crate::cell::{Cell, scope};
 
 async fn now(cell: &Cell, token: &str) -> DateTime<Utc> {
     let shown = cell.get("/v1/environment").token(token).send().await.ok(200);
@@ -50,6 +59,35 @@ async fn a_sandbox_moves_its_own_clock_forward_once_per_key() {
             "nothing of the refused moves stays"
         );
     }
+}
+
+#[tokio::test]
+async fn a_live_environment_has_the_wall_clock_and_no_simulators() {
+    // Live asks for a database that keeps what it has confirmed, which that of the other tests does not.
+    let cluster = Cluster::start(Options { fsync: true, ..Options::default() }).unwrap();
+    let database = cluster.create_database("cell").await.unwrap();
+    let cell = Cell::with(TestDb::sqlite(migrations).await, |config| {
+        config.database = database;
+        config.cell.mode = Mode::Live;
+        config.cell.public_url = ISSUER.to_owned();
+        config.environments.iter_mut().for_each(|environment| environment.clients.clear());
+    });
+    let cell = cell.await;
+    let issuer = &cell.app.issuer;
+    let client = TestClient::register(issuer, &cell.app.clock, scope(1), Mode::Live, &scopes()).await;
+    let token = client.current(issuer).await;
+    let bound = format!("DPoP {token}");
+    let path = "/v1/simulations/clock";
+    let to_at = cell.app.clock.now() + TimeDelta::days(1);
+    let proof = client.proof("POST", path, Some(&token));
+    let call = cell.post(path, &json!({"to_at": to_at}));
+    let call = call.header("authorization", &bound).header("dpop", &proof).key("k");
+    call.send().await.is_problem("sandbox_only", "a live environment");
+    let proof = client.proof("GET", "/v1/environment", Some(&token));
+    let call = cell.get("/v1/environment").header("authorization", &bound).header("dpop", &proof);
+    let shown = call.send().await.ok(200);
+    assert_eq!(shown["mode"], "live");
+    assert!(serde_json::from_value::<DateTime<Utc>>(shown["now_at"].clone()).unwrap() < to_at);
 }
 
 /// A conflict that the database tells of is nobody's fault: it is tried again, and told only if it does not end.

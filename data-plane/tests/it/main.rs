@@ -19,3 +19,4 @@ mod parties;
 mod payments;
 mod removal;
 mod statements;
+mod telemetry;

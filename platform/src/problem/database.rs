@@ -51,12 +51,34 @@ fn is_foreign(state: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
+    use sea_orm::RuntimeErr;
+
     use super::*;
 
     #[test]
     fn values_of_callers_are_told_from_our_arithmetic() {
         assert!(is_foreign("22021") && is_foreign("22008"));
         assert!(!is_foreign("22003") && !is_foreign("22012") && !is_foreign("23505") && !is_foreign(""));
+    }
+
+    #[test]
+    fn who_is_away_or_busy_is_asked_again_in_a_second() {
+        let io = || sea_orm::SqlxError::Io(std::io::ErrorKind::ConnectionReset.into());
+        let away = [
+            DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout),
+            DbErr::Conn(RuntimeErr::SqlxError(io().into())),
+            DbErr::Query(RuntimeErr::SqlxError(io().into())),
+            DbErr::Exec(RuntimeErr::SqlxError(sea_orm::SqlxError::PoolTimedOut.into())),
+        ];
+        for error in away {
+            let said = error.to_string();
+            let problem = Problem::from(error);
+            assert_eq!(problem.code(), &codes::DATABASE_UNAVAILABLE, "{said}");
+            let answer = problem.into_response();
+            assert_eq!(answer.status().as_u16(), 503, "{said}");
+            assert_eq!(answer.headers()["retry-after"], "1", "{said}");
+        }
     }
 
     #[test]

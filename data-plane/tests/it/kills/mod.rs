@@ -10,7 +10,7 @@
 
 mod history;
 mod load;
-mod site;
+pub mod site;
 
 use std::collections::BTreeMap;
 

@@ -29,6 +29,7 @@ pub struct Site {
     cluster: Cluster,
     cell: Option<Child>,
     folder: TempDir,
+    filter: &'static str,
     pub database: DatabaseConfig,
     pub url: String,
     pub token: String,
@@ -37,6 +38,11 @@ pub struct Site {
 
 impl Site {
     pub async fn start() -> Self {
+        Self::with("", "error").await
+    }
+
+    /// With these further tables in its configuration, and this filter of what it logs.
+    pub async fn with(more: &str, filter: &'static str) -> Self {
         let cluster = Cluster::start(Options { fsync: true, ..Options::default() }).unwrap();
         let database = cluster.create_database("cell").await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -49,7 +55,7 @@ impl Site {
             "[[environments]]\nid = \"{}\"\nshard = 0\n[[environments.clients]]\nid = \"{}\"\nname = \"test\"\n\
              keys = [{{ kid = \"{}\", x = \"{}\", y = \"{}\" }}]\n[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\n\
              listen = \"127.0.0.1:{port}\"\npublic_url = \"http://127.0.0.1:{port}\"\n[database]\nurl = \"{}\"\n[keys]\nroot_file = \"{}\"\n\
-             [objects]\nfolder = \"{}\"\n",
+             [objects]\nfolder = \"{}\"\n{more}",
             environment(1),
             credential.id(),
             key.kid,
@@ -63,7 +69,8 @@ impl Site {
         let allow = vec!["127.0.0.1:*".to_owned()];
         let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).unwrap();
         let url = format!("http://127.0.0.1:{port}");
-        let mut site = Self { cluster, cell: None, folder, database, url, token: String::new(), egress };
+        let mut site =
+            Self { cluster, cell: None, folder, filter, database, url, token: String::new(), egress };
         site.restart();
         site.token = site.first_token(&credential).await;
         site
@@ -96,6 +103,20 @@ impl Site {
         cell.wait().unwrap();
     }
 
+    /// Ends it as operators do.
+    pub fn stop_cell(&mut self) {
+        let mut cell = self.cell.take().unwrap();
+        // The shell's own, as a bare Debian has no other.
+        let told = Command::new("/bin/sh").args(["-c", "kill -TERM $0", &cell.id().to_string()]).status();
+        assert!(told.unwrap().success());
+        assert!(cell.wait().unwrap().success());
+    }
+
+    /// What it has logged.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.folder.path().join("cell.log")).unwrap_or_default()
+    }
+
     pub fn kill_postgres(&mut self) {
         self.cluster.kill9().unwrap();
     }
@@ -109,7 +130,7 @@ impl Site {
             let output =
                 File::options().create(true).append(true).open(self.folder.path().join("cell.log")).unwrap();
             let mut command = Command::new(env!("CARGO_BIN_EXE_data-plane"));
-            command.arg(self.folder.path().join("cell.toml")).env("TAMBO_TELEMETRY__FILTER", "error");
+            command.arg(self.folder.path().join("cell.toml")).env("TAMBO_TELEMETRY__FILTER", self.filter);
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(output);
             self.cell = Some(command.spawn().unwrap());
         }
@@ -155,8 +176,7 @@ impl Drop for Site {
             self.kill_cell();
         }
         if std::thread::panicking() {
-            let said = fs::read_to_string(self.folder.path().join("cell.log")).unwrap_or_default();
-            eprintln!("the cell said:\n{said}");
+            eprintln!("the cell said:\n{}", self.said());
         }
     }
 }

@@ -116,17 +116,6 @@ pub struct Recorded {
     pub dated_on: NaiveDate,
 }
 
-/// What a cell has been certified for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attested {
-    /// The standard, such as `iso27001`.
-    pub kind: String,
-    /// The first day of its validity.
-    pub valid_from: NaiveDate,
-    /// The last day of its validity.
-    pub valid_until: NaiveDate,
-}
-
 /// A condition that is not met.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing<'a> {
@@ -148,7 +137,7 @@ pub struct Missing<'a> {
 pub struct Forbidden(pub Country);
 
 /// The conditions that are not met for data in `country` on the day `on`, given what the tenant has on record for that
-/// region and what the cell is certified for.
+/// region and the attestations that the cell holds on that day, as profiles name them.
 ///
 /// # Errors
 /// [`Forbidden`]: no record helps.
@@ -158,16 +147,16 @@ pub fn missing<'a>(
     mode: Mode,
     on: NaiveDate,
     recorded: &[Recorded],
-    attested: &[Attested],
+    held: &[String],
 ) -> Result<Vec<Missing<'a>>, Forbidden> {
     let place = profile.residency.iter().find(|place| place.country == country && place.valid_from <= on);
     let place = place.ok_or(Forbidden(country))?;
     let asked = place.requires.iter().filter(|requirement| requirement.modes.contains(&mode));
-    Ok(asked.filter_map(|requirement| requirement.missing(on, recorded, attested)).collect())
+    Ok(asked.filter_map(|requirement| requirement.missing(on, recorded, held)).collect())
 }
 
 impl Requirement {
-    fn missing(&self, on: NaiveDate, recorded: &[Recorded], attested: &[Attested]) -> Option<Missing<'_>> {
+    fn missing(&self, on: NaiveDate, recorded: &[Recorded], held: &[String]) -> Option<Missing<'_>> {
         let missing = Missing {
             condition: self.condition,
             about: &self.about,
@@ -176,13 +165,8 @@ impl Requirement {
             met_on: None,
         };
         if self.condition == Condition::Certificate {
-            let valid = |kind: &String| {
-                attested
-                    .iter()
-                    .any(|one| one.kind == *kind && (one.valid_from..=one.valid_until).contains(&on))
-            };
-            let attestations: Vec<&str> =
-                self.attestations.iter().filter(|kind| !valid(kind)).map(String::as_str).collect();
+            let lacking = self.attestations.iter().filter(|kind| !held.contains(kind));
+            let attestations: Vec<&str> = lacking.map(String::as_str).collect();
             return (!attestations.is_empty()).then_some(Missing { attestations, ..missing });
         }
         let dates = recorded.iter().filter(|one| one.condition == self.condition).map(|one| one.dated_on);
@@ -270,26 +254,20 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_the_cells_and_expire() {
-        let attested = |kind: &str, until: &str| Attested {
-            kind: kind.to_owned(),
-            valid_from: day("2024-01-01"),
-            valid_until: day(until),
-        };
+    fn certificates_are_the_cells() {
         let recorded = [
             Recorded { condition: Condition::Notice, dated_on: day("2026-01-01") },
             // A tenant cannot record what cells are certified for.
             Recorded { condition: Condition::Certificate, dated_on: day("2026-01-01") },
         ];
-        let of = |attested: &[Attested]| {
-            let co = by_id("co-sfc");
-            let missing = missing(co, country("CO"), Mode::Live, day(TODAY), &recorded, attested).unwrap();
+        let of = |held: &[&str]| {
+            let (co, held) =
+                (by_id("co-sfc"), held.iter().map(|kind| (*kind).to_owned()).collect::<Vec<_>>());
+            let missing = missing(co, country("CO"), Mode::Live, day(TODAY), &recorded, &held).unwrap();
             missing.into_iter().flat_map(|one| one.attestations).collect::<Vec<_>>()
         };
-        let mut held = vec![attested("iso27001", TODAY), attested("iso27017", "2026-11-19")];
-        assert_eq!(of(&held), ["iso27017", "iso27018"]);
-        held.extend([attested("iso27017", "2027-01-01"), attested("iso27018", "2027-01-01")]);
-        assert_eq!(of(&held), Vec::<&str>::new());
+        assert_eq!(of(&["iso27001"]), ["iso27017", "iso27018"]);
+        assert_eq!(of(&["iso27001", "iso27017", "iso27018"]), Vec::<&str>::new());
     }
 
     #[test]

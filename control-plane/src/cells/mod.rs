@@ -38,7 +38,7 @@ pub use self::{
         Attestation, Cell, Change, Enrolled, JOIN_TOKEN_LIVES, JoinToken, Lack, MOST_CAPACITY, New,
         STALE_AFTER, Seen, State, Told, Want, next_revision,
     },
-    placement::{NoPlace, place_in_tx, placed_in_tx, release_in_tx, settle_in_tx},
+    placement::{NoPlace, kinds_held, place_in_tx, placed_in_tx, release_in_tx, settle_in_tx},
     store::{HEARTBEATS, MIGRATION},
     system::{GRACE, LIFE, MOST_SKEW, Refusal, enrol, forget, instance, known, renew, skew},
 };
@@ -108,12 +108,12 @@ fn capacity_fits(capacity: i32) -> Result<(), Error> {
     within(capacity.into(), "/capacity", 1, MOST_CAPACITY.into())
 }
 
-/// Declares a cell, once per key. Nobody has enrolled as it yet.
+/// Declares a cell, once per key. Nobody has enrolled as it yet. A dry run declares none.
 ///
 /// # Errors
 /// [`Error::Name`], [`Error::NameTaken`], [`Error::Jurisdiction`], [`Error::Bounds`], the region's, the key's, and the
 /// database's.
-pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New) -> Result<Done<Cell>, Error> {
+pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New, dry_run: bool) -> Result<Done<Cell>, Error> {
     if !model::is_name(&new.name) {
         return Err(Error::Name);
     }
@@ -156,7 +156,11 @@ pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New) -> Result<Done<Cel
                 Done { what: cell.clone(), replayed: false }
             }
         };
-        tx.commit().await?;
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
         Ok(done)
     })
     .await
@@ -292,17 +296,25 @@ fn changed(cell: Cell, now: DateTime<Utc>) -> Cell {
     Cell { version, updated_at: now, ..cell }.republished(now)
 }
 
-/// Takes a cell to another state, once per key. A retired cell's certificates are revoked.
+/// Takes a cell to another state, once per key; what it was and what it is. A retired cell's certificates are revoked. A
+/// dry run leaves all as it is.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::State`], [`Error::InUse`]; the key's and the database's.
-pub async fn step(db: &Db, ctx: &Ctx, key: &Key, id: CellId, to: State) -> Result<Done<Cell>, Error> {
+pub async fn step(
+    db: &Db,
+    ctx: &Ctx,
+    key: &Key,
+    id: CellId,
+    to: State,
+    dry_run: bool,
+) -> Result<Done<(Cell, Cell)>, Error> {
     db::retry(|| async {
         let tx = db.begin(PLATFORM).await?;
         let begun = begin_in_tx(&tx, ctx, key, id.uuid()).await?;
         let before = store::lock(&tx, id).await?.ok_or(Error::NotFound)?;
         if let Outcome::Replay(_) = begun {
-            return Ok(Done { what: before, replayed: true });
+            return Ok(Done { what: (before.clone(), before), replayed: true });
         }
         // An enrolling cell becomes ready by enrolling, not by resuming.
         if !before.state.may_become(to) {
@@ -314,10 +326,14 @@ pub async fn step(db: &Db, ctx: &Ctx, key: &Key, id: CellId, to: State) -> Resul
             }
             credentials::revoke_all(&tx, id, ctx.wall()).await?;
         }
-        let after = changed(Cell { state: to, ..before }, ctx.wall());
+        let after = changed(Cell { state: to, ..before.clone() }, ctx.wall());
         store::write(&tx, &after).await?;
-        tx.commit().await?;
-        Ok(Done { what: after, replayed: false })
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
+        Ok(Done { what: (before, after), replayed: false })
     })
     .await
 }
@@ -360,11 +376,17 @@ pub async fn join_token(
     .await
 }
 
-/// Puts on record that a cell was certified. A later certificate of the same kind takes the place of the one before.
+/// Puts on record that a cell was certified; what was on record of this kind, which the certificate takes the place of. A
+/// dry run leaves all as it is.
 ///
 /// # Errors
 /// [`Error::NotFound`], [`Error::Text`], and the database's.
-pub async fn attest(db: &Db, cell: CellId, put: &Attestation) -> Result<(), Error> {
+pub async fn attest(
+    db: &Db,
+    cell: CellId,
+    put: &Attestation,
+    dry_run: bool,
+) -> Result<Option<Attestation>, Error> {
     let sha256 = put.document_sha256.len() == 64
         && put.document_sha256.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
     for (fits, field) in [
@@ -379,9 +401,16 @@ pub async fn attest(db: &Db, cell: CellId, put: &Attestation) -> Result<(), Erro
     }
     db::retry(|| async {
         let tx = db.begin(PLATFORM).await?;
-        store::get(&tx, cell).await?.ok_or(Error::NotFound)?;
+        // Of two at once the second one sees what the first has put.
+        store::lock(&tx, cell).await?.ok_or(Error::NotFound)?;
+        let before = store::get_attestation(&tx, cell, &put.kind).await?;
         store::put_attestation(&tx, cell, put).await?;
-        Ok(tx.commit().await?)
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
+        Ok(before)
     })
     .await
 }

@@ -1,15 +1,20 @@
 //! Which environment is in which cell.
 
-use platform::db::Tx;
+use chrono::{DateTime, Utc};
+use platform::db::{Db, Tx};
 use sea_orm::{ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder};
-use tenants::id::{CellId, EnvironmentId, OrganizationId};
+use tenants::{
+    environment::Mode,
+    id::{CellId, EnvironmentId, OrganizationId, TenantId},
+    jurisdiction::JurisdictionId,
+    region::RegionCode,
+};
 
 use super::{
-    model::{Lack, State, Want},
+    model::{Cell, Lack, State, Want},
     store,
 };
 use crate::PLATFORM;
-use chrono::{DateTime, Utc};
 
 mod row {
     use sea_orm::entity::prelude::*;
@@ -76,15 +81,7 @@ pub async fn place_in_tx(tx: &Tx, want: &Want, now: DateTime<Utc>) -> Result<Cel
 
 /// The cells that have room for it, the best first.
 async fn candidates(tx: &Tx, want: &Want, now: DateTime<Utc>) -> Result<Vec<CellId>, NoPlace> {
-    use store::Column as Cell;
-    let query = store::select()
-        .filter(Cell::Jurisdiction.eq(want.jurisdiction.as_str()))
-        .filter(Cell::Region.eq(want.region.as_str()))
-        .filter(Cell::Mode.eq(want.mode.as_str()))
-        .filter(Cell::DedicatedTenant.is_null().or(Cell::DedicatedTenant.eq(want.tenant.uuid())))
-        .order_by_asc(Cell::Id);
-    let rows = query.all(&**tx).await?;
-    let mut cells = rows.into_iter().map(store::read).collect::<Result<Vec<_>, DbErr>>()?;
+    let mut cells = open_to(tx, want.tenant, &want.jurisdiction, &want.region, want.mode).await?;
     let none_left = |empty: bool, lack| if empty { Err(NoPlace::Lack(lack)) } else { Ok(()) };
     none_left(cells.is_empty(), Lack::NoCell)?;
     cells.retain(|cell| cell.state == State::Ready);
@@ -108,6 +105,48 @@ async fn candidates(tx: &Tx, want: &Want, now: DateTime<Utc>) -> Result<Vec<Cell
         (cell.dedicated_tenant.is_none(), std::cmp::Reverse(room), cell.id)
     });
     Ok(certified.into_iter().map(|cell| cell.id).collect())
+}
+
+/// The cells of a jurisdiction, region and mode that are there for a tenant, whatever their state.
+async fn open_to(
+    tx: &Tx,
+    tenant: TenantId,
+    jurisdiction: &JurisdictionId,
+    region: &RegionCode,
+    mode: Mode,
+) -> Result<Vec<Cell>, DbErr> {
+    use store::Column as Field;
+    let query = store::select()
+        .filter(Field::Jurisdiction.eq(jurisdiction.as_str()))
+        .filter(Field::Region.eq(region.as_str()))
+        .filter(Field::Mode.eq(mode.as_str()))
+        .filter(Field::DedicatedTenant.is_null().or(Field::DedicatedTenant.eq(tenant.uuid())))
+        .order_by_asc(Field::Id);
+    query.all(&**tx).await?.into_iter().map(store::read).collect()
+}
+
+/// What each ready cell that is there for a tenant was certified for and holds at `now`: the kinds, per cell. A cell that
+/// is full counts.
+///
+/// # Errors
+/// The database's.
+pub async fn kinds_held(
+    db: &Db,
+    tenant: TenantId,
+    jurisdiction: &JurisdictionId,
+    region: &RegionCode,
+    mode: Mode,
+    now: DateTime<Utc>,
+) -> Result<Vec<Vec<String>>, DbErr> {
+    let tx = db.begin_read(PLATFORM).await?;
+    let mut held = Vec::new();
+    for cell in open_to(&tx, tenant, jurisdiction, region, mode).await? {
+        if cell.state == State::Ready {
+            held.push(store::kinds_held(&tx, cell.id, now).await?);
+        }
+    }
+    tx.commit().await?;
+    Ok(held)
 }
 
 async fn insert(

@@ -125,9 +125,9 @@ pub async fn create(
     new: &New,
     dry_run: bool,
 ) -> Result<Done<Operation>, Error> {
-    let verdict = residency::check(db, ctx, of, &new.region, new.mode, &[]).await?;
+    let verdict = residency::check(db, ctx, of, &new.region, new.mode).await?;
     let jurisdiction = verdict.jurisdiction.clone();
-    verdict.of_tenant().require()?;
+    verdict.require()?;
     let known = tenants::profile::profile(&jurisdiction).map(|profile| profile.version.clone());
     let known = known.unwrap_or_default();
     let profile_version = match &new.profile_version {

@@ -310,8 +310,7 @@ impl Run<'_> {
     ) -> Result<Option<Outcome>, Error> {
         let now = self.ctx.now();
         let Environment { id, tenant, mode, .. } = *environment;
-        let verdict = residency::check(self.db, self.ctx, tenant, &environment.region, mode, &[]).await?;
-        let attestations = verdict.attestations();
+        let verdict = residency::check(self.db, self.ctx, tenant, &environment.region, mode).await?;
         let verdict = verdict.of_tenant();
         let mut after = environment.clone();
         let wait = async |after: Environment, step: &str, detail: &str| {
@@ -334,7 +333,7 @@ impl Run<'_> {
             jurisdiction: environment.jurisdiction.clone(),
             region: environment.region.clone(),
             mode,
-            attestations,
+            attestations: verdict.attestations,
         };
         match system::place(self.db, &want, now).await {
             Ok(cell) => {

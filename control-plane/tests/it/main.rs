@@ -14,4 +14,5 @@ mod link;
 mod links;
 mod plane;
 mod provisioning;
+mod residency;
 mod tenants;

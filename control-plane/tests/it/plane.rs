@@ -1,6 +1,6 @@
 //! A control plane inside the test's process.
 
-use std::ops::Deref;
+use std::{collections::BTreeMap, ops::Deref};
 
 use chrono::{DateTime, Utc};
 use control_plane::{
@@ -22,6 +22,7 @@ use platform::{
         oauth::{TestClient, token},
     },
 };
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use tempfile::TempDir;
 use tenants::environment::Mode;
 use utoipa::openapi::OpenApi;
@@ -122,6 +123,26 @@ impl Plane {
     /// A connection that sees every row, to look behind the control plane.
     pub async fn root(&self) -> sea_orm::DatabaseConnection {
         self.kept.0.root().await
+    }
+
+    /// How many rows every table has.
+    pub async fn rows(&self) -> BTreeMap<String, i64> {
+        let root = self.root().await;
+        let backend = root.get_database_backend();
+        let tables = match backend {
+            DbBackend::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table'",
+            _ => "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'",
+        };
+        let query =
+            async |sql: String| root.query_all_raw(Statement::from_string(backend, sql)).await.unwrap();
+        let mut rows = BTreeMap::new();
+        for table in query(tables.to_owned()).await {
+            let table: String = table.try_get_by_index(0).unwrap();
+            let count = query(format!("SELECT count(*) FROM \"{table}\"")).await;
+            rows.insert(table, count[0].try_get_by_index(0).unwrap());
+        }
+        assert!(rows.contains_key("environment"), "{rows:?}");
+        rows
     }
 
     /// An operator's token, where the clock moves.

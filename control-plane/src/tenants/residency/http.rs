@@ -254,7 +254,7 @@ async fn residency_check(
     Query(Where { region, mode }): Query<Where>,
 ) -> Result<Json<Checked>, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
-    let verdict = super::check(&db, &ctx, id, &region, mode, &[]).await?;
+    let verdict = super::check(&db, &ctx, id, &region, mode).await?;
     let language = Language::negotiate(&headers, catalogue.default_language());
     let (allowed, forbidden) = (verdict.allows(), verdict.outcome.is_err());
     let missing = verdict.outcome.unwrap_or_default().into_iter().map(|missing| {

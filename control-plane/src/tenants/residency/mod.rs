@@ -21,14 +21,14 @@ use tenants::{
     id::{ResidencyId, TenantId},
     jurisdiction::JurisdictionId,
     region::RegionCode,
-    residency::{Attested, Condition, Forbidden, Missing, Recorded, missing},
+    residency::{Condition, Forbidden, Missing, Recorded, missing},
 };
 
 pub use http::{RESIDENCY_CONDITION_MISSING, RESIDENCY_REGION_FORBIDDEN};
 pub use store::MIGRATION;
 
 use super::Tenant;
-use crate::{names, regions};
+use crate::{cells, names, regions};
 use store::Records;
 
 /// A condition that is on record.
@@ -82,7 +82,9 @@ pub struct Verdict {
     pub mode: Mode,
     /// The tenant's.
     pub jurisdiction: JurisdictionId,
-    /// What is missing; nothing, if they may.
+    /// What a cell there has to be certified for, as profiles name it.
+    pub attestations: Vec<String>,
+    /// What is missing; nothing, if they may. Of certificates, those that the best of the ready cells there lacks.
     pub outcome: Result<Vec<Missing<'static>>, Forbidden>,
 }
 
@@ -130,20 +132,13 @@ impl Verdict {
         self.outcome.as_ref().is_ok_and(Vec::is_empty)
     }
 
-    /// This verdict without what only a cell can meet: which cell it will be is not known yet.
+    /// This verdict without what only a cell can meet: placement looks at that, cell by cell.
     #[must_use]
     pub fn of_tenant(mut self) -> Self {
         if let Ok(missing) = &mut self.outcome {
             missing.retain(|one| one.condition != Condition::Certificate);
         }
         self
-    }
-
-    /// What a cell in the region has to be certified for.
-    #[must_use]
-    pub fn attestations(&self) -> Vec<String> {
-        let missing = self.outcome.iter().flatten();
-        missing.flat_map(|one| &one.attestations).map(|kind| (*kind).to_owned()).collect()
     }
 
     /// Passes if they may.
@@ -256,7 +251,8 @@ pub async fn list(
     Ok(records)
 }
 
-/// Whether a tenant's data may lie in a region today, if the cell there is certified as `attested` says.
+/// Whether a tenant's data may lie in a region today, given what it has on record and what the ready cells there are
+/// certified for.
 ///
 /// # Errors
 /// Unknown tenants and regions; the database's.
@@ -266,7 +262,6 @@ pub async fn check(
     tenant: TenantId,
     region: &RegionCode,
     mode: Mode,
-    attested: &[Attested],
 ) -> Result<Verdict, Error> {
     let region = regions::get(db, region).await?;
     let tx = db.begin_read(ctx.scope).await?;
@@ -274,12 +269,26 @@ pub async fn check(
         super::get_in_tx(&tx, ctx, tenant).await?.ok_or(super::Error::NotFound)?;
     let recorded: Vec<Recorded> = Records::new(&tx, ctx.scope).open(tenant, &region.code).await?;
     tx.commit().await?;
-    let outcome = match tenants::profile::profile(&jurisdiction) {
-        Some(profile) => {
-            let today = profile.jurisdiction.date_at(ctx.now());
-            missing(profile, region.country, mode, today, &recorded, attested)
-        }
-        None => Err(Forbidden(region.country)),
+    let Some(profile) = tenants::profile::profile(&jurisdiction) else {
+        let outcome = Err(Forbidden(region.country));
+        return Ok(Verdict { region, mode, jurisdiction, attestations: Vec::new(), outcome });
     };
-    Ok(Verdict { region, mode, jurisdiction, outcome })
+    let today = profile.jurisdiction.date_at(ctx.now());
+    let given = |held: &[String]| missing(profile, region.country, mode, today, &recorded, held);
+    let mut outcome = given(&[]);
+    let attestations: Vec<String> = lacking(&outcome).map(str::to_owned).collect();
+    if !attestations.is_empty() {
+        let held = cells::kinds_held(db, tenant, &jurisdiction, &region.code, mode, ctx.now()).await?;
+        // One cell has to hold them all.
+        let best = held.iter().map(|held| given(held)).min_by_key(|outcome| lacking(outcome).count());
+        outcome = best.unwrap_or(outcome);
+    }
+    Ok(Verdict { region, mode, jurisdiction, attestations, outcome })
+}
+
+/// The attestations that are missing.
+fn lacking<'a>(
+    outcome: &'a Result<Vec<Missing<'static>>, Forbidden>,
+) -> impl Iterator<Item = &'static str> + 'a {
+    outcome.iter().flatten().flat_map(|one| one.attestations.iter().copied())
 }

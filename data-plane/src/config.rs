@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf};
 
+use chrono::NaiveDate;
 use platform::{
     config::{Config, Faults},
     db::DatabaseConfig,
@@ -17,7 +18,11 @@ use platform::{
 };
 use serde::Deserialize;
 use tenants::{
-    environment::Mode, id::EnvironmentId, jurisdiction::JurisdictionId, profile, region::RegionCode,
+    environment::Mode,
+    id::EnvironmentId,
+    jurisdiction::JurisdictionId,
+    profile::{self, Profile},
+    region::RegionCode,
 };
 
 /// A cell's configuration.
@@ -40,6 +45,9 @@ pub struct CellConfig {
     /// What callers are shown over TLS; none where something in front ends it.
     #[serde(default)]
     pub tls: Option<TlsFiles>,
+    /// Who has confirmed what the profile is not sure of; asked for in live mode.
+    #[serde(default)]
+    pub profile_review: Option<ProfileReview>,
     /// The limits of its tower stack.
     pub http: HttpConfig,
     /// How it stops.
@@ -91,6 +99,36 @@ pub struct LinkSection {
     pub region: RegionCode,
 }
 
+/// The `[profile_review]` table: that the uncertain values of a profile were confirmed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProfileReview {
+    /// Of which version of the profile.
+    pub version: String,
+    /// By whom.
+    pub by: String,
+    /// When.
+    pub on: NaiveDate,
+}
+
+/// Adds what is missing where uncertain values of this profile would rule in live mode.
+fn check_review(profile: &Profile, review: Option<&ProfileReview>, faults: &mut Faults) {
+    let uncertain = profile.needs_legal_review();
+    if uncertain.is_empty() {
+        return;
+    }
+    let (version, uncertain) = (&profile.version, uncertain.join(", "));
+    let Some(review) = review else {
+        let reason = format!(
+            "be there in live mode, with version, by and on: of version {version} somebody must confirm {uncertain}"
+        );
+        return faults.add("profile_review", reason);
+    };
+    let reason = format!("be {version}, of which somebody must confirm {uncertain}");
+    faults.unless(review.version == *version, "profile_review.version", &reason);
+    faults.unless(!review.by.trim().is_empty(), "profile_review.by", "say who has confirmed them");
+}
+
 /// The most shards of a cell.
 const MOST_SHARDS: i32 = 64;
 
@@ -105,11 +143,18 @@ impl Config for CellConfig {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         faults.unless(named, "cell.name", "have 1 to 63 lower-case letters, digits and hyphens");
-        if profile::profile(&cell.jurisdiction).is_none() {
-            let known: Vec<&str> = profile::all().iter().map(|one| one.jurisdiction.id.as_str()).collect();
-            faults.add("cell.jurisdiction", format!("be one of {}", known.join(", ")));
-        }
         live::check("cell", (cell.mode, &cell.public_url), database, tls.as_ref(), faults);
+        match profile::profile(&cell.jurisdiction) {
+            Some(profile) if cell.mode == Mode::Live => {
+                check_review(profile, self.profile_review.as_ref(), faults);
+            }
+            Some(_) => {}
+            None => {
+                let known: Vec<&str> =
+                    profile::all().iter().map(|one| one.jurisdiction.id.as_str()).collect();
+                faults.add("cell.jurisdiction", format!("be one of {}", known.join(", ")));
+            }
+        }
         faults.unless(
             oauth::is_name(&cell.public_url),
             "cell.public_url",

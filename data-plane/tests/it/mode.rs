@@ -3,6 +3,7 @@
 use data_plane::config::CellConfig;
 use platform::config;
 use sea_orm::ConnectionTrait;
+use tenants::profile::profile;
 
 use crate::cell::Cell;
 
@@ -21,9 +22,17 @@ fn a_live_cell_says_everything_that_it_lacks() {
     let client = "[[environments]]\nid = \"env_00000000000000000000000001\"\nshard = 0\n[[environments.clients]]\n\
                   id = \"cli_00000000000000000000000001\"\nname = \"a\"\n";
     let tls = "[tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\n";
+    let mx = profile(&"mx-cnbv".parse().unwrap()).unwrap();
+    let reviewed = |version: &str, by: &str| {
+        format!("[profile_review]\nversion = \"{version}\"\nby = \"{by}\"\non = \"2026-11-20\"\n")
+    };
+    let read = |client: &str, database: &str, url: &str, tls: &str, review: &str| {
+        refused(&format!(
+            "{client}{CELL}public_url = \"{url}\"\n[database]\nurl = \"{database}\"\n{tls}{review}"
+        ))
+    };
     let there = |client: &str, database: &str, url: &str, tls: &str| {
-        let listed = if client.is_empty() { String::new() } else { client.to_owned() };
-        refused(&format!("{listed}{CELL}public_url = \"{url}\"\n[database]\nurl = \"{database}\"\n{tls}"))
+        read(client, database, url, tls, &reviewed(&mx.version, "Ruiz y Asociados"))
     };
     let (postgres, https) = ("postgres://tambo_app@h/d", "https://cell.example");
     assert_eq!(there("", postgres, https, tls), "", "it has what it needs");
@@ -33,8 +42,19 @@ fn a_live_cell_says_everything_that_it_lacks() {
         ("a name", there("", postgres, "http://cell.example", tls), &["`cell.public_url`", "https"]),
         (
             "everything",
-            there("", "sqlite://cell.db", "http://cell.example", ""),
-            &["`database.url`", "`tls`", "`cell.public_url`"],
+            read("", "sqlite://cell.db", "http://cell.example", "", ""),
+            &["`database.url`", "`tls`", "`cell.public_url`", "`profile_review`"],
+        ),
+        ("a review", read("", postgres, https, tls, ""), &["`profile_review`", "calendar.2027", &mx.version]),
+        (
+            "a review of this version",
+            read("", postgres, https, tls, &reviewed("1999.01", "Ruiz y Asociados")),
+            &["`profile_review.version`", "calendar.2027", &mx.version],
+        ),
+        (
+            "a review by somebody",
+            read("", postgres, https, tls, &reviewed(&mx.version, " ")),
+            &["`profile_review.by`"],
         ),
         (
             "a secret",
@@ -62,6 +82,22 @@ fn a_live_cell_says_everything_that_it_lacks() {
         for named in named {
             assert!(text.contains(named), "{case}: {named}: {text}");
         }
+    }
+}
+
+#[test]
+fn only_live_cells_whose_profile_is_unsure_ask_for_a_review() {
+    let unread = |id: &str, mode: &str| {
+        let live = "public_url = \"https://cell.example\"\n[database]\nurl = \"postgres://tambo_app@h/d\"\n\
+                    [tls]\ncertificate_file = \"a\"\nkey_file = \"b\"\n";
+        refused(&format!("[cell]\nname = \"a-1\"\njurisdiction = \"{id}\"\nmode = \"{mode}\"\n{live}"))
+    };
+    for profile in tenants::profile::all() {
+        let (id, unsure) = (&profile.jurisdiction.id, profile.needs_legal_review());
+        assert_eq!(unread(id.as_str(), "sandbox"), "", "{id}");
+        let said = unread(id.as_str(), "live");
+        assert_eq!(said.contains("`profile_review`"), !unsure.is_empty(), "{id}: {said}");
+        assert!(unsure.iter().all(|value| said.contains(value)), "{id}: {said}");
     }
 }
 

@@ -19,7 +19,7 @@ use platform::{
 };
 use serde_json::Value;
 use tempfile::TempDir;
-use tenants::id::ClientId;
+use tenants::{id::ClientId, profile::profile};
 use uuid::Uuid;
 
 use crate::cells::tambo;
@@ -120,11 +120,12 @@ async fn a_live_cell_takes_bound_tokens_alone_from_clients_of_any_make() {
     let mut site = Site::new().await;
     let config = format!(
         "{}[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\nmode = \"live\"\nlisten = \"{}\"\npublic_url = \"{}\"\n\
-         [objects]\nfolder = \"{}\"\n",
+         [objects]\nfolder = \"{}\"\n[profile_review]\nversion = \"{}\"\nby = \"a test\"\non = \"2026-11-20\"\n",
         site.environments,
         site.listen,
         site.url,
         site.at("objects").display(),
+        profile(&"mx-cnbv".parse().unwrap()).unwrap().version,
     );
     site.serve("cell", &config);
     let said = python(site.folder.path(), &["check"], Some(&site.url));

@@ -50,7 +50,7 @@ mod row {
 }
 
 /// How far ahead of the wall clock a sandbox may be: further, and dates stop fitting where they are kept.
-const FARTHEST: TimeDelta = TimeDelta::days(36_500);
+pub const FARTHEST: TimeDelta = TimeDelta::days(36_500);
 
 /// Why a clock was not moved.
 #[derive(Debug, thiserror::Error)]

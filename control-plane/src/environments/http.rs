@@ -9,6 +9,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use platform::{
+    clock::FARTHEST,
     ctx::Ctx,
     db::Db,
     http::{DryRun, IfMatch, Json, MayMatch, Path, Query, tagged},
@@ -30,9 +31,9 @@ use tenants::{
 use tokio::sync::Notify;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Ask, Environment, Error, Filter, acting};
+use super::{Ask, ClockFault, Environment, Error, Filter, acting};
 use crate::{
-    cells::{self, Cell},
+    cells::{self, Cell, OUT_OF_BOUNDS},
     operations::{OPERATION_RUNNING, Operation, Wire as WireOperation},
     organizations::ORGANIZATION_NOT_FOUND,
     regions::REGION_UNKNOWN,
@@ -64,6 +65,10 @@ platform::problem_codes! {
     TENANT_SUSPENDED = 409 "tenant_suspended";
     /// The jurisdiction's profile has no such version.
     PROFILE_VERSION_UNKNOWN = 422 "profile_version_unknown";
+    /// A live environment has the wall clock.
+    CLOCK_LIVE = 422 "clock_live";
+    /// A sandbox's clock moves forward only.
+    CLOCK_BACKWARDS = 422 "clock_backwards";
 }
 
 /// The routes.
@@ -85,6 +90,8 @@ where
             &TENANT_RESTRICTED,
             &ENVIRONMENT_EXISTS,
             &PROFILE_VERSION_UNKNOWN,
+            &CLOCK_LIVE,
+            &OUT_OF_BOUNDS,
             &codes::STORAGE_FULL
         ))
         .routes(operation!(environment_list, &ORGANIZATION_NOT_FOUND, &codes::INVALID_CURSOR))
@@ -95,6 +102,9 @@ where
             &ENVIRONMENT_STATE,
             &OPERATION_RUNNING,
             &PROFILE_VERSION_UNKNOWN,
+            &CLOCK_LIVE,
+            &CLOCK_BACKWARDS,
+            &OUT_OF_BOUNDS,
             &codes::VERSION_MISMATCH,
             &codes::STORAGE_FULL
         ))
@@ -136,6 +146,9 @@ struct New {
     /// Which version of the profile is to rule it; the newest, if absent.
     #[schema(example = "2026.11")]
     profile_version: Option<String>,
+    /// How far a sandbox's clock is to be ahead at least, in milliseconds; not at all, if absent.
+    #[schema(minimum = 0, maximum = 3_153_600_000_000_i64, example = 86_400_000)]
+    clock_offset_ms: Option<i64>,
 }
 
 /// A tenant's sandbox or its live world: what is wanted of it, and what became of that.
@@ -151,6 +164,9 @@ struct Wire {
     region: RegionCode,
     #[schema(example = "2026.11")]
     profile_version: String,
+    /// How far a sandbox's clock is to be ahead at least, in milliseconds: in its cell it may have been moved further. 0 of
+    /// a live one.
+    clock_offset_ms: i64,
     /// What is wanted.
     desired: Desired,
     state: EnvironmentState,
@@ -198,6 +214,7 @@ impl From<Environment> for Wire {
             jurisdiction: environment.jurisdiction,
             region: environment.region,
             profile_version: environment.profile_version,
+            clock_offset_ms: environment.clock_offset_ms,
             desired: environment.desired,
             state: environment.state,
             cell_id: environment.cell,
@@ -245,10 +262,10 @@ async fn environment_create(
     State(waker): State<Arc<Notify>>,
     Path(id): Path<TenantId>,
     DryRun(dry_run): DryRun,
-    Keyed { key, body: New { mode, region, profile_version } }: Keyed<New>,
+    Keyed { key, body: New { mode, region, profile_version, clock_offset_ms } }: Keyed<New>,
 ) -> Result<Response, Problem> {
     let ctx = slice::acting(&db, &ctx, id).await?;
-    let new = super::New { mode, region, profile_version };
+    let new = super::New { mode, region, profile_version, clock_offset_ms };
     begun(super::create(&db, &ctx, &key, id, &new, dry_run).await, &waker)
 }
 
@@ -309,16 +326,19 @@ async fn environment_get(
     Ok(tagged(version, Json(Wire::of(environment, &known, ctx.wall()))))
 }
 
-/// What may be changed of an environment.
+/// What may be changed of an environment: a field that is absent stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = EnvironmentChange, example = json!({"profile_version": "2026.11"}))]
 struct Change {
     /// Which version of the profile is to rule it.
-    profile_version: String,
+    profile_version: Option<String>,
+    /// How far a sandbox's clock is to be ahead at least, in milliseconds: forward only.
+    #[schema(minimum = 0, maximum = 3_153_600_000_000_i64)]
+    clock_offset_ms: Option<i64>,
 }
 
-/// Moves an environment to another version of its profile; the operation that does it begins.
+/// Moves an environment to another version of its profile, or a sandbox's clock forward; the operation that does it begins.
 ///
 /// A dry run answers 200 with a plan and changes nothing.
 #[utoipa::path(patch, path = "/v1/environments/{id}", operation_id = "environment_update", tag = "environments",
@@ -332,10 +352,11 @@ async fn environment_update(
     Path(id): Path<EnvironmentId>,
     seen: IfMatch,
     DryRun(dry_run): DryRun,
-    Keyed { key, body: Change { profile_version } }: Keyed<Change>,
+    Keyed { key, body: Change { profile_version, clock_offset_ms } }: Keyed<Change>,
 ) -> Result<Response, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
-    let (admits, ask) = (|version| seen.admits(version), Ask::Profile(profile_version));
+    let ask = Ask::Change(super::Change { profile_version, clock_offset_ms });
+    let admits = |version| seen.admits(version);
     begun(super::ask(&db, &ctx, &key, id, admits, &ask, dry_run).await, &waker)
 }
 
@@ -409,6 +430,16 @@ async fn environment_remove(
     ask(&db, &waker, &ctx, id, &key, Ask::Remove, (seen, dry_run)).await
 }
 
+fn clock(fault: ClockFault) -> Problem {
+    match fault {
+        ClockFault::Live => Problem::new(&CLOCK_LIVE),
+        ClockFault::Bounds => {
+            Problem::new(&OUT_OF_BOUNDS).arg("lowest", 0).arg("highest", FARTHEST.num_milliseconds())
+        }
+        ClockFault::Backwards(before) => Problem::new(&CLOCK_BACKWARDS).arg("offset", before),
+    }
+}
+
 impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         match error {
@@ -421,6 +452,7 @@ impl From<Error> for Problem {
             Error::ProfileVersion(known) => {
                 Problem::new(&PROFILE_VERSION_UNKNOWN).arg("known", known).on("/profile_version")
             }
+            Error::Clock(fault) => clock(fault).on("/clock_offset_ms"),
             Error::Changed => Problem::new(&codes::VERSION_MISMATCH),
             // Answered before; a plan is no problem.
             Error::Planned(_) => Problem::internal("a plan was taken for a problem"),

@@ -27,7 +27,7 @@ use tenants::{
 
 pub use self::{
     http::{ENVIRONMENT_NOT_FOUND, ENVIRONMENT_STATE, TENANT_RESTRICTED},
-    model::{Ask, Environment, New},
+    model::{Ask, Change, ClockFault, Environment, New},
     store::{Filter, MIGRATION},
 };
 use crate::{
@@ -66,6 +66,9 @@ pub enum Error {
     /// The jurisdiction's profile has no such version; it has this one.
     #[error("the profile has the version {0}")]
     ProfileVersion(String),
+    /// The clock cannot be ahead by so much.
+    #[error("the clock cannot be ahead by so much: {0:?}")]
+    Clock(ClockFault),
     /// The environment has another version than the caller has seen.
     #[error("the environment was changed meanwhile")]
     Changed,
@@ -116,7 +119,8 @@ pub async fn acting(db: &Db, ctx: &Ctx, id: EnvironmentId) -> Result<Ctx, Error>
 ///
 /// # Errors
 /// Conditions of the region that are missing; [`Error::NotApproved`], [`Error::TenantRestricted`], [`Error::Exists`],
-/// [`Error::ProfileVersion`]; [`Error::Planned`] for a dry run; unknown tenants and regions; the key's and the database's.
+/// [`Error::ProfileVersion`], [`Error::Clock`]; [`Error::Planned`] for a dry run; unknown tenants and regions; the key's
+/// and the database's.
 pub async fn create(
     db: &Db,
     ctx: &Ctx,
@@ -134,6 +138,8 @@ pub async fn create(
         Some(version) if *version != known => return Err(Error::ProfileVersion(known)),
         _ => known,
     };
+    let clock_offset_ms = new.clock_offset_ms.unwrap_or(0);
+    model::check_clock(new.mode, 0, clock_offset_ms).map_err(Error::Clock)?;
     let (id, now) = (ctx.new_id::<EnvironmentId>(), ctx.now());
     let environment = Environment {
         id,
@@ -143,6 +149,7 @@ pub async fn create(
         jurisdiction,
         region: new.region.clone(),
         profile_version,
+        clock_offset_ms,
         desired: Desired::Present,
         state: EnvironmentState::Pending,
         cell: None,
@@ -187,8 +194,8 @@ pub async fn create(
 /// the operation that runs; everything else is refused while one runs.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::Changed`], [`Error::State`], [`Error::ProfileVersion`]; the operation that runs;
-/// [`Error::Planned`] for a dry run; the key's and the database's.
+/// [`Error::NotFound`], [`Error::Changed`], [`Error::State`], [`Error::ProfileVersion`], [`Error::Clock`]; the operation
+/// that runs; [`Error::Planned`] for a dry run; the key's and the database's.
 pub async fn ask(
     db: &Db,
     ctx: &Ctx,
@@ -227,11 +234,14 @@ pub async fn ask(
         if *ask == Ask::Resume && tenant.state == tenant::State::Suspended {
             return Err(Error::TenantSuspended);
         }
-        if let Ask::Profile(version) = ask {
+        if let Ask::Change(Change { profile_version: Some(version), .. }) = ask {
             let known = tenants::profile::profile(&before.jurisdiction).map(|one| one.version.as_str());
             if known != Some(version) {
                 return Err(Error::ProfileVersion(known.unwrap_or_default().to_owned()));
             }
+        }
+        if let Ask::Change(Change { clock_offset_ms: Some(offset_ms), .. }) = ask {
+            model::check_clock(before.mode, before.clock_offset_ms, *offset_ms).map_err(Error::Clock)?;
         }
         let operation = carry_in_tx(&tx, ctx, first, &before, ask).await?;
         if dry_run {
@@ -375,6 +385,7 @@ pub async fn converged_in_tx(
     }
     let after = Environment {
         profile_version: before.profile_version.clone(),
+        clock_offset_ms: before.clock_offset_ms,
         desired: before.desired,
         generation: before.generation,
         version: before.version.saturating_add(1),
@@ -394,7 +405,8 @@ pub async fn recover_in_tx(tx: &Tx, ctx: &Ctx, environment: &Environment) -> Res
 }
 
 /// Wants what is wanted in another generation, in the caller's transaction: the one after what the environment's cell
-/// knows, which this database does not. Nothing, if somebody changed the environment meanwhile.
+/// knows, which this database does not. A clock that was to be ahead by `clock_offset_ms` there stays ahead. Nothing, if
+/// somebody changed the environment meanwhile.
 ///
 /// # Errors
 /// The database's.
@@ -403,10 +415,12 @@ pub async fn adopt_in_tx(
     ctx: &Ctx,
     before: &Environment,
     generation: i64,
+    clock_offset_ms: i64,
     seen: Condition,
 ) -> Result<bool, DbErr> {
     let mut after = Environment {
         generation,
+        clock_offset_ms: before.clock_offset_ms.max(clock_offset_ms),
         version: before.version.saturating_add(1),
         updated_at: ctx.now(),
         ..before.clone()

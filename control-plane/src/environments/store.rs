@@ -37,6 +37,7 @@ pub const MIGRATION: Migration = Migration::new("m0130_environments", || {
             .column(string("jurisdiction"))
             .column(string("region"))
             .column(string("profile_version"))
+            .column(big_integer("clock_offset_ms"))
             .column(string("desired"))
             .column(string("state"))
             .column(uuid_null("cell_id"))
@@ -56,6 +57,7 @@ pub const MIGRATION: Migration = Migration::new("m0130_environments", || {
                 Privilege::Update,
                 &[
                     "profile_version",
+                    "clock_offset_ms",
                     "desired",
                     "state",
                     "cell_id",
@@ -87,6 +89,7 @@ mod environment {
         pub jurisdiction: String,
         pub region: String,
         pub profile_version: String,
+        pub clock_offset_ms: i64,
         pub desired: String,
         pub state: String,
         pub cell_id: Option<Uuid>,
@@ -132,6 +135,7 @@ fn read(row: environment::Model) -> Result<Environment, DbErr> {
         jurisdiction: row.jurisdiction.parse().map_err(wrong)?,
         region: row.region.parse().map_err(wrong)?,
         profile_version: row.profile_version,
+        clock_offset_ms: row.clock_offset_ms,
         desired: row.desired.parse().map_err(wrong)?,
         state: row.state.parse().map_err(wrong)?,
         cell: row.cell_id.map(CellId::from_uuid),
@@ -209,6 +213,7 @@ impl<'a> Environments<'a> {
             jurisdiction: Set(environment.jurisdiction.to_string()),
             region: Set(environment.region.to_string()),
             profile_version: Set(environment.profile_version.clone()),
+            clock_offset_ms: Set(environment.clock_offset_ms),
             desired: Set(environment.desired.to_string()),
             state: Set(environment.state.to_string()),
             cell_id: Set(environment.cell.map(CellId::uuid)),
@@ -244,6 +249,7 @@ impl<'a> Environments<'a> {
     pub async fn update(&self, before: &Environment, after: &Environment) -> Result<bool, DbErr> {
         let updated = Entity::update_many()
             .col_expr(Column::ProfileVersion, Expr::val(after.profile_version.as_str()))
+            .col_expr(Column::ClockOffsetMs, Expr::val(after.clock_offset_ms))
             .col_expr(Column::Desired, Expr::val(after.desired.as_str()))
             .col_expr(Column::State, Expr::val(after.state.as_str()))
             .col_expr(Column::CellId, Expr::val(after.cell.map(CellId::uuid)))

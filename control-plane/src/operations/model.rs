@@ -82,7 +82,7 @@ impl StepState {
 pub enum Kind {
     /// Makes an environment in a cell.
     EnvironmentProvision,
-    /// Gives an environment another version of its profile.
+    /// Gives an environment another version of its profile, or moves its clock forward.
     EnvironmentUpdate,
     /// Lets an environment answer nobody.
     EnvironmentSuspend,

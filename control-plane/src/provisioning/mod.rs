@@ -261,10 +261,12 @@ impl Run<'_> {
         let detail =
             format!("the cell knew generation {known}, and this database {}", environment.generation);
         let seen = model::condition("Adopted", Status::True, "Restored", Some(detail), self.ctx.now());
+        let ahead = intent.map_or(0, |intent| intent.clock_offset_ms);
         db::retry(|| async {
             let tx = self.db.begin(self.ctx.scope).await?;
             let adopted =
-                environments::adopt_in_tx(&tx, self.ctx, environment, generation, seen.clone()).await?;
+                environments::adopt_in_tx(&tx, self.ctx, environment, generation, ahead, seen.clone())
+                    .await?;
             if let (true, Some(intent)) = (adopted, intent) {
                 // Whoever was let in stays so: what was wanted anew is the environment.
                 clients::recover_in_tx(&tx, self.ctx, id, &intent.clients).await?;
@@ -369,7 +371,7 @@ impl Run<'_> {
             profile_version: environment.profile_version.clone(),
             phase: environment.desired,
             hold_until: None,
-            clock_offset_ms: 0,
+            clock_offset_ms: environment.clock_offset_ms,
             clients,
             operation: operation.map(|operation| operation.id),
         };

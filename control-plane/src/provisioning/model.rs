@@ -141,7 +141,9 @@ fn has_come_to(environment: &Environment, of: State) -> bool {
 fn is_ahead(environment: &Environment, seen: &EnvironmentObserved, told: Told) -> bool {
     let Ok(generation) = i64::try_from(seen.generation) else { return false };
     let other = seen.intent.as_ref().is_some_and(|intent| {
-        intent.phase != environment.desired || intent.profile_version != environment.profile_version
+        intent.phase != environment.desired
+            || intent.profile_version != environment.profile_version
+            || intent.clock_offset_ms != environment.clock_offset_ms
     });
     told == Told::Later
         || generation > environment.generation
@@ -165,6 +167,7 @@ pub fn recovered(intent: &EnvironmentIntent, cell: &Cell, known: i64, now: DateT
         jurisdiction: intent.jurisdiction.clone(),
         region: cell.region.clone(),
         profile_version: intent.profile_version.clone(),
+        clock_offset_ms: intent.clock_offset_ms,
         desired: intent.phase,
         state,
         cell: Some(cell.id),
@@ -247,6 +250,7 @@ mod tests {
             jurisdiction: "mx-cnbv".parse().unwrap(),
             region: "mx-1".parse().unwrap(),
             profile_version: "2026.11".to_owned(),
+            clock_offset_ms: 0,
             desired,
             state,
             cell: placed.then(|| CellId::from_uuid(Uuid::from_u128(4))),
@@ -347,6 +351,8 @@ mod tests {
             Next::Adopt(3),
             "another wish"
         );
+        let ahead = Environment { clock_offset_ms: 5, ..environment(Still, Ready, true) };
+        assert_eq!(next(&ahead, Some(&other), Told::Same), Next::Adopt(3), "another clock");
         let mut settled = environment(Present, Ready, true);
         settled.observed_generation = 2;
         assert_eq!(next(&settled, Some(&seen(2, Phase::Ready)), Told::Same), Next::Nothing);

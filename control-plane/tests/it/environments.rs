@@ -104,6 +104,32 @@ async fn an_environment_is_declared_once_and_an_operation_begins() {
 }
 
 #[tokio::test]
+async fn only_a_sandboxs_clock_is_declared_ahead() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let path = format!("/v1/tenants/{}/environments", site.tenant);
+        let post = async |query: &str, mode: &str, ahead: i64| {
+            let body = json!({"mode": mode, "region": "mx-1", "clock_offset_ms": ahead});
+            plane.post(&format!("{path}{query}"), &body).token(&site.token).key(mode).send().await
+        };
+        let live = post("", "live", 1).await.is_problem("clock_live", "a live clock");
+        assert_eq!(live["errors"][0]["pointer"], "/clock_offset_ms");
+        for ahead in [-1, 3_153_600_000_001] {
+            post("", "sandbox", ahead).await.is_problem("out_of_bounds", "before now, or too far");
+        }
+        assert!(environments(&plane, &site).await.is_empty());
+        let plan = post("?dry_run=true", "sandbox", 86_400_000).await.ok(200);
+        let ahead = json!({"pointer": "/clock_offset_ms", "before": null, "after": 86_400_000});
+        assert!(plan["changes"].as_array().unwrap().contains(&ahead), "{plan}");
+        post("", "sandbox", 86_400_000).await.ok(202);
+        post("", "live", 0).await.ok(202);
+        let [sandbox, live] = &environments(&plane, &site).await[..] else { panic!() };
+        assert_eq!((&sandbox["mode"], &sandbox["clock_offset_ms"]), (&json!("sandbox"), &json!(86_400_000)));
+        assert_eq!((&live["mode"], &live["clock_offset_ms"]), (&json!("live"), &json!(0)));
+    }
+}
+
+#[tokio::test]
 async fn what_a_region_lacks_is_refused_in_three_languages_before_anything_is_made() {
     for plane in Plane::both().await {
         let site = Site::of(&plane).await;

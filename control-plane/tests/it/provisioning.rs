@@ -195,6 +195,43 @@ pub async fn ask(plane: &Plane, environment: &str, what: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_sandboxs_clock_reaches_its_cell_and_moves_forward_only() {
+    for plane in Plane::both().await {
+        let site = Site::of(&plane).await;
+        let cell = Played::of(&plane, "mx-1", 3).await;
+        let body = json!({"mode": "sandbox", "region": "mx-1", "clock_offset_ms": 1_000});
+        let path = format!("/v1/tenants/{}/environments", site.tenant);
+        let begun = plane.post(&path, &body).token(&site.token).key("first").send().await.ok(202);
+        settle(&plane).await;
+        let ahead = async || {
+            let document = cell.document(&plane).await;
+            let Body::Environment(intent) = &document.body else { panic!() };
+            let ahead = intent.clock_offset_ms;
+            cell.report(&plane, &document, Phase::Ready, vec![]).await;
+            (document.generation, ahead)
+        };
+        assert_eq!(ahead().await, (1, 1_000));
+        let path = format!("/v1/environments/{}", begun["subject_id"].as_str().unwrap());
+        let patch = async |query: &str, to: i64| {
+            let call = plane.request(Method::PATCH, &format!("{path}{query}")).token(&site.token);
+            let call = call.key(&format!("to-{to}")).header("if-match", "*");
+            call.json(&json!({"clock_offset_ms": to})).send().await
+        };
+        let back = patch("", 999).await.is_problem("clock_backwards", "less than before");
+        assert!(back["detail"].as_str().unwrap().contains("1000") || back["detail"].as_str().unwrap().contains("1,000"));
+        let plan = patch("?dry_run=true", 2_000).await.ok(200);
+        let moved = json!({"pointer": "/clock_offset_ms", "before": 1_000, "after": 2_000});
+        assert!(plan["changes"].as_array().unwrap().contains(&moved), "{plan}");
+        assert_eq!(patch("", 2_000).await.ok(202)["kind"], "environment_update");
+        settle(&plane).await;
+        assert_eq!(ahead().await, (2, 2_000));
+        let shown = read(&plane, &path).await;
+        assert_eq!((&shown["state"], &shown["clock_offset_ms"]), (&json!("ready"), &json!(2_000)));
+        assert_eq!(shown["profile_version"], "2026.11", "what is absent stays");
+    }
+}
+
+#[tokio::test]
 async fn a_declared_environment_becomes_ready_and_its_tenant_active() {
     for plane in Plane::both().await {
         let site = Site::of(&plane).await;

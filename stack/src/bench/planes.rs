@@ -170,7 +170,7 @@ async fn approved(
 /// How long its environment took to be ready, in microseconds.
 async fn ready(client: &Client<Http>, tenant: TenantId, region: RegionCode) -> Result<u32, Box<dyn Error>> {
     let began = Instant::now();
-    let new = EnvironmentNew { mode: Mode::Sandbox, region, profile_version: None };
+    let new = EnvironmentNew { mode: Mode::Sandbox, region, profile_version: None, clock_offset_ms: None };
     let operation = client.read(control::environment_create(tenant, &new)).await?;
     let events = client.follow(operation.id, None);
     futures::pin_mut!(events);

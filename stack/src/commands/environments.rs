@@ -55,6 +55,9 @@ pub enum Command {
         /// A version of the jurisdiction's profile; else the newest one
         #[arg(long, value_name = "VERSION")]
         profile_version: Option<String>,
+        /// How far a sandbox's clock is to be ahead at least, in milliseconds
+        #[arg(long, value_name = "MS")]
+        clock_offset_ms: Option<i64>,
         /// Checks everything, and shows what would be made
         #[arg(long, conflicts_with = "follow")]
         dry_run: bool,
@@ -62,13 +65,16 @@ pub enum Command {
         #[arg(long)]
         follow: bool,
     },
-    /// Gives one another version of its profile
+    /// Gives one another version of its profile, or moves a sandbox's clock forward
     Update {
         /// Which
         id: EnvironmentId,
         /// A version of the jurisdiction's profile
-        #[arg(long, value_name = "VERSION")]
-        profile_version: String,
+        #[arg(long, value_name = "VERSION", required_unless_present = "clock_offset_ms")]
+        profile_version: Option<String>,
+        /// How far a sandbox's clock is to be ahead at least, in milliseconds
+        #[arg(long, value_name = "MS")]
+        clock_offset_ms: Option<i64>,
         /// Only if this is still its version; else whatever version it has now
         #[arg(long, value_name = "VERSION")]
         if_version: Option<i64>,
@@ -120,18 +126,18 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             session.list(control::environment_list(&which), &columns).await
         }
         Command::Get { id } => session.read(control::environment_get(id)).await,
-        Command::Create { tenant, mode, region, profile_version, dry_run, follow } => {
-            let new = EnvironmentNew { mode, region, profile_version };
+        Command::Create { tenant, mode, region, profile_version, clock_offset_ms, dry_run, follow } => {
+            let new = EnvironmentNew { mode, region, profile_version, clock_offset_ms };
             let call = control::environment_create(tenant, &new);
             asked(session, call, dry_run, follow).await
         }
-        Command::Update { id, profile_version, if_version, dry_run, follow } => {
+        Command::Update { id, profile_version, clock_offset_ms, if_version, dry_run, follow } => {
             let version = match if_version {
                 Some(version) => version,
                 None => session.client.read(control::environment_get(id)).await?.version,
             };
-            let call = control::environment_update(id, version, &EnvironmentChange { profile_version });
-            asked(session, call, dry_run, follow).await
+            let change = EnvironmentChange { profile_version, clock_offset_ms };
+            asked(session, control::environment_update(id, version, &change), dry_run, follow).await
         }
         Command::Suspend(Which { id, dry_run, follow }) => {
             asked(session, control::environment_suspend(id), dry_run, follow).await

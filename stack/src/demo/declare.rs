@@ -128,6 +128,7 @@ impl Desk<'_> {
                     mode: wanted.mode,
                     region: wanted.region.clone(),
                     profile_version: None,
+                    clock_offset_ms: None,
                 };
                 let operation = self.client.read(control::environment_create(tenant, &new)).await?;
                 self.follow(&operation).await?;

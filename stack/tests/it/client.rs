@@ -37,8 +37,12 @@ async fn a_tenant_is_led_to_an_environment_past_a_condition_that_was_missing() {
         .unwrap()
         .language("es-MX")
         .unwrap();
-    let abroad =
-        EnvironmentNew { mode: Mode::Sandbox, region: "us-1".parse().unwrap(), profile_version: None };
+    let abroad = EnvironmentNew {
+        mode: Mode::Sandbox,
+        region: "us-1".parse().unwrap(),
+        profile_version: None,
+        clock_offset_ms: None,
+    };
     let declare = || control::environment_create(tenant, &abroad);
     for refused in [
         own.read(declare().dry_run()).await.map(|_| ()).unwrap_err(),
@@ -145,7 +149,12 @@ async fn an_operation_is_followed_over_a_stream_that_breaks() {
     let setup = plane.client();
     let organization = organization(&setup).await;
     let tenant = approved(&setup, organization).await;
-    let new = EnvironmentNew { mode: Mode::Sandbox, region: "mx-1".parse().unwrap(), profile_version: None };
+    let new = EnvironmentNew {
+        mode: Mode::Sandbox,
+        region: "mx-1".parse().unwrap(),
+        profile_version: None,
+        clock_offset_ms: None,
+    };
     let operation = setup.read(control::environment_create(tenant, &new)).await.unwrap().id;
     plane.step(organization, operation, "place").await;
     plane.step(organization, operation, "publish").await;

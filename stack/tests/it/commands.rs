@@ -206,7 +206,7 @@ async fn an_operation_is_followed_to_its_end() {
     let client = desk.plane.client();
     let organization = organization(&client).await;
     let tenant = approved(&client, organization).await;
-    let new = EnvironmentNew { mode: Mode::Sandbox, region: "mx-1".parse().unwrap(), profile_version: None };
+    let new = EnvironmentNew { mode: Mode::Sandbox, region: "mx-1".parse().unwrap(), profile_version: None, clock_offset_ms: None };
     let operation = client.read(control::environment_create(tenant, &new)).await.unwrap().id;
     desk.plane.step(organization, operation, "place").await;
     let mut command = desk.command(&format!("operations follow {operation} --json"));

@@ -49,6 +49,9 @@ pub struct EnvironmentNew {
     /// Of the jurisdiction's profile; the newest one if none is named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub profile_version: Option<String>,
+    /// How far a sandbox's clock is to be ahead at least, in milliseconds; not at all if nobody says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// Where a tenant's customers are.
@@ -76,6 +79,8 @@ pub struct Environment {
     pub stale: Option<bool>,
     /// Which version of the profile it has.
     pub profile_version: String,
+    /// How far its clock is to be ahead at least, in milliseconds.
+    pub clock_offset_ms: i64,
     /// What is wanted of it.
     pub desired: Desired,
     /// What it is.
@@ -105,11 +110,15 @@ pub struct EnvironmentsWhich {
     pub state: Option<EnvironmentState>,
 }
 
-/// What is to change of an environment.
-#[derive(Debug, Clone, Serialize)]
+/// What is to change of an environment; what is none stays.
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct EnvironmentChange {
     /// Of the jurisdiction's profile.
-    pub profile_version: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile_version: Option<String>,
+    /// How far a sandbox's clock is to be ahead at least, in milliseconds: forward only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clock_offset_ms: Option<i64>,
 }
 
 /// Something that takes a while.

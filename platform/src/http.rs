@@ -296,6 +296,16 @@ impl<S: Sync> FromRequestParts<S> for IfMatch {
     }
 }
 
+fn if_match(required: Required) -> Parameter {
+    ParameterBuilder::new()
+        .name("If-Match")
+        .parameter_in(ParameterIn::Header)
+        .required(required)
+        .description(Some("The `ETag` of what is changed, as you have seen it"))
+        .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))))
+        .build()
+}
+
 impl Argument for IfMatch {
     fn describe(description: &mut Description) {
         description.codes(&[&codes::IF_MATCH_MISSING]);
@@ -305,7 +315,7 @@ impl Argument for IfMatch {
 
 /// The versions that an action may meet, where its caller names some: the state that it is taken in decides anyway.
 #[derive(Debug, Clone)]
-pub struct MayMatch(Option<IfMatch>);
+pub struct MayMatch(pub Option<IfMatch>);
 
 impl MayMatch {
     /// Whether the caller has seen this version, takes any, or says nothing of it.
@@ -326,16 +336,6 @@ impl Argument for MayMatch {
     fn describe(description: &mut Description) {
         description.parameter(if_match(Required::False));
     }
-}
-
-fn if_match(required: Required) -> Parameter {
-    ParameterBuilder::new()
-        .name("If-Match")
-        .parameter_in(ParameterIn::Header)
-        .required(required)
-        .description(Some("The `ETag` of what is changed, as you have seen it"))
-        .schema(Some(ObjectBuilder::new().schema_type(SchemaType::Type(Type::String))))
-        .build()
 }
 
 /// `?dry_run=true`: check everything and change nothing. For operations without a query of their own.

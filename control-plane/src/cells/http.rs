@@ -242,22 +242,38 @@ fn answer(status: StatusCode, done: Done<Cell>, clock: &Clock) -> Response {
     Replayed::when(replayed, tagged(cell.version, (status, Json(Wire::at(cell, clock.now())))))
 }
 
+/// The cell after a change, or the plan of a dry run.
+fn changed(done: Done<(Cell, Cell)>, dry_run: bool, clock: &Clock) -> Response {
+    let Done { what: (before, after), replayed } = done;
+    if dry_run {
+        let now = clock.now();
+        return Json(Plan::between(Some(&Wire::at(before, now)), &Wire::at(after, now))).into_response();
+    }
+    answer(StatusCode::OK, Done { what: after, replayed }, clock)
+}
+
 /// Declares a cell.
 ///
-/// Nobody is it yet: a join token lets one in.
+/// Nobody is it yet: a join token lets one in. A dry run answers 200 with a plan and declares none.
 #[utoipa::path(post, path = "/v1/cells", operation_id = "cell_create", tag = "cells", request_body = New,
-    responses((status = 201, description = "The cell", body = Wire)))]
+    responses((status = 201, description = "The cell", body = Wire),
+        (status = 200, description = "Of a dry run: what would be declared", body = Plan)))]
 async fn cell_create(
     ctx: Authorized<CellsWrite>,
     State(db): State<Db>,
     State(clock): State<Clock>,
+    DryRun(dry_run): DryRun,
     Keyed { key, body }: Keyed<New>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
     let New { name, jurisdiction, region, mode, capacity, dedicated_tenant_id } = body;
     let new =
         super::New { name, jurisdiction, region, mode, capacity, dedicated_tenant: dedicated_tenant_id };
-    Ok(answer(StatusCode::CREATED, super::create(&db, &ctx, &key, &new).await?, &clock))
+    let done = super::create(&db, &ctx, &key, &new, dry_run).await?;
+    if dry_run {
+        return Ok(Json(Plan::between(None, &Wire::at(done.what, clock.now()))).into_response());
+    }
+    Ok(answer(StatusCode::CREATED, done, &clock))
 }
 
 const LIST: &str = "cells";
@@ -347,13 +363,8 @@ async fn cell_update(
     caller::operator(&ctx)?;
     let change = super::Change { capacity, dedicated_tenant: dedicated_tenant_id };
     let admits = |version| seen.admits(version);
-    let Done { what: (before, after), replayed } =
-        super::update(&db, &ctx, &key, id, admits, &change, dry_run).await?;
-    if dry_run {
-        let now = clock.now();
-        return Ok(Json(Plan::between(Some(&Wire::at(before, now)), &Wire::at(after, now))).into_response());
-    }
-    Ok(answer(StatusCode::OK, Done { what: after, replayed }, &clock))
+    let done = super::update(&db, &ctx, &key, id, admits, &change, dry_run).await?;
+    Ok(changed(done, dry_run, &clock))
 }
 
 /// A join token to be made.
@@ -449,23 +460,29 @@ impl From<Attestation> for WireAttestation {
 
 /// Puts on record that a cell was certified.
 ///
-/// Placement asks for the kinds that a profile names, on the day. A later certificate of a kind replaces the earlier.
+/// Placement asks for the kinds that a profile names, on the day. A later certificate of a kind replaces the earlier. A dry
+/// run answers with a plan and changes nothing.
 #[utoipa::path(put, path = "/v1/cells/{id}/attestations/{kind}", operation_id = "cell_attestation_put", tag = "cells",
     params(("id" = CellId, Path, description = "The cell"),
         ("kind" = String, Path, description = "What it was certified for", example = "iso27001")),
     request_body = PutAttestation,
-    responses((status = 200, description = "What is on record", body = WireAttestation)))]
+    responses((status = 200, description = "What is on record; of a dry run, the plan", body = WireAttestation)))]
 async fn cell_attestation_put(
     ctx: Authorized<CellsWrite>,
     State(db): State<Db>,
     Path((id, kind)): Path<(CellId, String)>,
+    DryRun(dry_run): DryRun,
     Json(put): Json<PutAttestation>,
-) -> Result<Json<WireAttestation>, Problem> {
+) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
     let PutAttestation { valid_from, valid_until, document_name, document_sha256 } = put;
     let put = Attestation { kind, valid_from, valid_until, document_name, document_sha256 };
-    super::attest(&db, id, &put).await?;
-    Ok(Json(put.into()))
+    let before = super::attest(&db, id, &put, dry_run).await?;
+    let after = WireAttestation::from(put);
+    if dry_run {
+        return Ok(Json(Plan::between(before.map(WireAttestation::from).as_ref(), &after)).into_response());
+    }
+    Ok(Json(after).into_response())
 }
 
 const ATTESTATIONS: &str = "cell_attestations";
@@ -487,48 +504,57 @@ async fn cell_attestation_list(
 }
 
 /// Gives a cell no new environments.
+///
+/// A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/cells/{id}/drains", operation_id = "cell_drain", tag = "cells",
     params(("id" = CellId, Path, description = "The cell")),
-    responses((status = 200, description = "The cell", body = Wire)))]
+    responses((status = 200, description = "The cell; of a dry run, the plan", body = Wire)))]
 async fn cell_drain(
     ctx: Authorized<CellsWrite>,
     State(db): State<Db>,
     State(clock): State<Clock>,
     Path(id): Path<CellId>,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    Ok(answer(StatusCode::OK, super::step(&db, &ctx, &key, id, Life::Draining).await?, &clock))
+    Ok(changed(super::step(&db, &ctx, &key, id, Life::Draining, dry_run).await?, dry_run, &clock))
 }
 
 /// Lets a draining cell take environments again.
+///
+/// A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/cells/{id}/resumptions", operation_id = "cell_resume", tag = "cells",
     params(("id" = CellId, Path, description = "The cell")),
-    responses((status = 200, description = "The cell", body = Wire)))]
+    responses((status = 200, description = "The cell; of a dry run, the plan", body = Wire)))]
 async fn cell_resume(
     ctx: Authorized<CellsWrite>,
     State(db): State<Db>,
     State(clock): State<Clock>,
     Path(id): Path<CellId>,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    Ok(answer(StatusCode::OK, super::step(&db, &ctx, &key, id, Life::Ready).await?, &clock))
+    Ok(changed(super::step(&db, &ctx, &key, id, Life::Ready, dry_run).await?, dry_run, &clock))
 }
 
 /// Retires a cell that has no environments, for ever: its certificates are revoked.
+///
+/// A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/cells/{id}/retirements", operation_id = "cell_retire", tag = "cells",
     params(("id" = CellId, Path, description = "The cell")),
-    responses((status = 200, description = "The cell", body = Wire)))]
+    responses((status = 200, description = "The cell; of a dry run, the plan", body = Wire)))]
 async fn cell_retire(
     ctx: Authorized<CellsWrite>,
     State(db): State<Db>,
     State(clock): State<Clock>,
     Path(id): Path<CellId>,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    Ok(answer(StatusCode::OK, super::step(&db, &ctx, &key, id, Life::Retired).await?, &clock))
+    Ok(changed(super::step(&db, &ctx, &key, id, Life::Retired, dry_run).await?, dry_run, &clock))
 }
 
 impl From<Error> for Problem {

@@ -435,14 +435,23 @@ pub async fn list_attestations(
         query = query.filter(attestation::Column::Kind.gt(after));
     }
     let rows = query.order_by_asc(attestation::Column::Kind).limit(limit).all(&**tx).await?;
-    let read = |row: attestation::Model| Attestation {
+    Ok(rows.into_iter().map(read_attestation).collect())
+}
+
+/// What a cell was certified for of this kind.
+pub async fn get_attestation(tx: &Tx, cell: CellId, kind: &str) -> Result<Option<Attestation>, DbErr> {
+    let query = attestations(cell).filter(attestation::Column::Kind.eq(kind));
+    Ok(query.one(&**tx).await?.map(read_attestation))
+}
+
+fn read_attestation(row: attestation::Model) -> Attestation {
+    Attestation {
         kind: row.kind,
         valid_from: row.valid_from,
         valid_until: row.valid_until,
         document_name: row.document_name,
         document_sha256: row.document_sha256,
-    };
-    Ok(rows.into_iter().map(read).collect())
+    }
 }
 
 /// The kinds that hold for a cell at `now`.

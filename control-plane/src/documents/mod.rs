@@ -6,7 +6,8 @@
 //! not known here, and not said. Every link that is given leaves a row before it is given: who, when, what for. A
 //! repetition gets a fresh link, and leaves another.
 //!
-//! Documents are evidence: they stay when their tenant has ended, and nothing here removes or changes one.
+//! Documents are evidence: they stay when their tenant has ended, and nothing here removes or changes one. They configure
+//! nothing, and what is answered is a link, which is a secret and good at once: there is no dry run of that.
 //!
 //! **Cost.** A link costs two reads of a file and a few hashes, and no call to anybody.
 

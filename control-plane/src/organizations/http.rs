@@ -3,16 +3,17 @@
 use axum::{
     extract::{FromRef, State},
     http::StatusCode,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use chrono::{DateTime, Utc};
 use platform::{
     db::Db,
-    http::{Json, Path, Query, tagged},
+    http::{DryRun, Json, Path, Query, tagged},
     idempotency::{Done, Keyed, Replayed},
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
     page::{Cursor, Limit, Page},
+    plan::Plan,
     problem::{Problem, codes},
     token::{Access, Authorized},
 };
@@ -100,17 +101,22 @@ impl From<Organization> for Wire {
 
 /// Makes an organization.
 ///
-/// For operators.
+/// For operators. A dry run answers 200 with a plan and makes none.
 #[utoipa::path(post, path = "/v1/organizations", operation_id = "organization_create", tag = "organizations",
-    request_body = New, responses((status = 201, description = "The organization", body = Wire)))]
+    request_body = New, responses((status = 201, description = "The organization", body = Wire),
+        (status = 200, description = "Of a dry run: what would be made", body = Plan)))]
 async fn organization_create(
     ctx: Authorized<OrganizationsWrite>,
     State(db): State<Db>,
+    DryRun(dry_run): DryRun,
     Keyed { key, body: New { external_id, name, country } }: Keyed<New>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
     let new = super::New { external_id, name, country };
-    let Done { what, replayed } = super::create(&db, &ctx, &key, &new).await?;
+    let Done { what, replayed } = super::create(&db, &ctx, &key, &new, dry_run).await?;
+    if dry_run {
+        return Ok(Json(Plan::between(None, &Wire::from(what))).into_response());
+    }
     Ok(Replayed::when(replayed, tagged(what.version, (StatusCode::CREATED, Json(Wire::from(what))))))
 }
 

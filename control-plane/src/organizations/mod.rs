@@ -86,11 +86,17 @@ pub const fn scope(organization: OrganizationId) -> Scope {
     Scope::new(PLATFORM.shard, organization.uuid())
 }
 
-/// Makes an organization, once per key.
+/// Makes an organization, once per key. A dry run makes none.
 ///
 /// # Errors
 /// [`Error::Text`], [`Error::ExternalIdTaken`]; the key's and the database's.
-pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New) -> Result<Done<Organization>, Error> {
+pub async fn create(
+    db: &Db,
+    ctx: &Ctx,
+    key: &Key,
+    new: &New,
+    dry_run: bool,
+) -> Result<Done<Organization>, Error> {
     if !names::is_name(&new.name) {
         return Err(Error::Text { field: "/name", limit: names::LONGEST_NAME });
     }
@@ -119,7 +125,11 @@ pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New) -> Result<Done<Org
                 Done { what: organization.clone(), replayed: false }
             }
         };
-        tx.commit().await?;
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
         Ok(done)
     })
     .await

@@ -8,7 +8,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use platform::{
     db::{self, Db},
-    http::{DryRun, Json, Path, Query, tagged},
+    http::{DryRun, Json, MayMatch, Path, Query, tagged},
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
     page::{Page, PageQuery},
@@ -53,6 +53,7 @@ where
             &OPERATOR_ONLY,
             &REGION_COUNTRY_FIXED,
             &TEXT_UNUSABLE,
+            &codes::VERSION_MISMATCH,
             &codes::STORAGE_FULL
         ))
         .routes(operation!(region_list, &codes::INVALID_CURSOR))
@@ -95,7 +96,8 @@ impl From<Region> for Wire {
 
 /// Makes a region, or gives it another name.
 ///
-/// For operators. A region stays in its country, since what lies there was allowed for that country.
+/// For operators. A region stays in its country, since what lies there was allowed for that country. With `If-Match` it is
+/// only changed if it still has that version, and not made.
 #[utoipa::path(put, path = "/v1/regions/{code}", operation_id = "region_put", tag = "regions",
     params(("code" = RegionCode, Path, description = "The region")), request_body = Put,
     responses((status = 200, description = "The region; or, of a dry run, the plan", body = Wire)))]
@@ -103,11 +105,15 @@ async fn region_put(
     ctx: Authorized<RegionsWrite>,
     State(db): State<Db>,
     Path(code): Path<RegionCode>,
+    MayMatch(seen): MayMatch,
     DryRun(dry_run): DryRun,
     Json(Put { country, name }): Json<Put>,
 ) -> Result<Response, Problem> {
     caller::operator(&ctx)?;
-    let (before, after) = super::put(&db, &ctx, &code, country, &name, dry_run).await?;
+    let admits = |version: Option<i64>| {
+        seen.as_ref().is_none_or(|seen| version.is_some_and(|version| seen.admits(version)))
+    };
+    let (before, after) = super::put(&db, &ctx, &code, country, &name, admits, dry_run).await?;
     let (before, after) = (before.map(Wire::from), Wire::from(after));
     if dry_run {
         return Ok(Json(Plan::between(before.as_ref(), &after)).into_response());
@@ -137,6 +143,7 @@ impl From<Error> for Problem {
             Error::CountryFixed(country) => {
                 Problem::new(&REGION_COUNTRY_FIXED).arg("country", country.to_string()).on("/country")
             }
+            Error::Changed => Problem::new(&codes::VERSION_MISMATCH),
             Error::Name => Problem::new(&TEXT_UNUSABLE).arg("limit", LONGEST_NAME).on("/name"),
             // Two made it at the same time: the second finds it when it asks again.
             Error::Database(error) if db::is_unique_violation(&error) => {

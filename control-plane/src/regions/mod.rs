@@ -48,21 +48,26 @@ pub enum Error {
     /// The name is empty, too long, or has control characters.
     #[error("the name is not acceptable")]
     Name,
+    /// The region has another version than the caller has seen, or is not there.
+    #[error("the region was changed meanwhile")]
+    Changed,
     /// The database failed.
     #[error("the database failed")]
     Database(#[from] DbErr),
 }
 
-/// Makes a region or gives it another name; what it was, if it was there, and what it is. A dry run leaves all as it is.
+/// Makes a region or gives it another name, if `seen` admits the version that it has, or that it has none; what it was,
+/// if it was there, and what it is. A dry run leaves all as it is.
 ///
 /// # Errors
-/// [`Error::CountryFixed`], [`Error::Name`], and the database's.
+/// [`Error::CountryFixed`], [`Error::Name`], [`Error::Changed`], and the database's.
 pub async fn put(
     db: &Db,
     ctx: &Ctx,
     code: &RegionCode,
     country: Country,
     name: &str,
+    seen: impl Fn(Option<i64>) -> bool,
     dry_run: bool,
 ) -> Result<(Option<Region>, Region), Error> {
     if !crate::names::is_name(name) {
@@ -71,6 +76,9 @@ pub async fn put(
     db::retry(|| async {
         let tx = db.begin(PLATFORM).await?;
         let before = store::lock(&tx, code).await?;
+        if !seen(before.as_ref().map(|region| region.version)) {
+            return Err(Error::Changed);
+        }
         let now = ctx.now();
         let after = match &before {
             None => Region {

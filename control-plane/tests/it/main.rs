@@ -2,13 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a panic is the failure report")]
 
+mod actions;
 mod catalogue;
 mod cells;
 mod clients;
 mod convergence;
 mod document;
 mod documents;
-mod dry_runs;
+mod dry_run;
 mod environments;
 mod link;
 mod links;

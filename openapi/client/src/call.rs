@@ -87,6 +87,14 @@ impl<T, How> Call<T, How> {
         self
     }
 
+    /// [`Call::if_match`], where a version is named.
+    pub(crate) fn may_match(self, version: Option<i64>) -> Self {
+        match version {
+            Some(version) => self.if_match(version),
+            None => self,
+        }
+    }
+
     /// With the fields of `which` that are there.
     pub(crate) fn query(mut self, which: &impl Serialize) -> Self {
         let fields = match serde_json::to_value(which) {

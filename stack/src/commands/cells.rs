@@ -59,6 +59,9 @@ pub enum Command {
         /// The tenant that has it for itself
         #[arg(long, value_name = "TENANT")]
         dedicated_to: Option<TenantId>,
+        /// Checks everything, and shows what would be made
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Changes one
     Update {
@@ -106,6 +109,9 @@ pub enum Command {
         /// The document; it stays here, its name and its SHA-256 are recorded
         #[arg(long, value_name = "FILE")]
         document: PathBuf,
+        /// Checks everything, and shows what would change
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Lists what one was certified for, also what has ended
     Attestations {
@@ -116,16 +122,25 @@ pub enum Command {
     Drain {
         /// Which
         id: CellId,
+        /// Checks everything, and shows what would change
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Ends a drain
     Resume {
         /// Which
         id: CellId,
+        /// Checks everything, and shows what would change
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Retires an empty one, for ever
     Retire {
         /// Which
         id: CellId,
+        /// Checks everything, and shows what would change
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -152,10 +167,10 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             session.list(control::cell_list(&CellsWhich { name }), &columns).await
         }
         Command::Get { id } => session.read(control::cell_get(id)).await,
-        Command::Create { name, jurisdiction, region, mode, capacity, dedicated_to } => {
+        Command::Create { name, jurisdiction, region, mode, capacity, dedicated_to, dry_run } => {
             let dedicated_tenant_id = dedicated_to;
             let new = CellNew { name, jurisdiction, region, mode, capacity, dedicated_tenant_id };
-            session.effect(control::cell_create(&new)).await
+            session.planned(control::cell_create(&new), dry_run).await
         }
         Command::Update { id, capacity, dedicated_to, shared, if_version, dry_run } => {
             let version = match if_version {
@@ -170,18 +185,17 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             let new = JoinTokenNew { expires_in_s: expires_in, replace_instance };
             session.effect(control::cell_join_token_create(id, &new)).await
         }
-        Command::Attest { id, kind, valid_from, valid_until, document } => {
+        Command::Attest { id, kind, valid_from, valid_until, document, dry_run } => {
             let (document_name, document_sha256) = named(&document)?;
             let put = CellAttestationPut { valid_from, valid_until, document_name, document_sha256 };
-            // It is the same however often it is put.
-            session.read(control::cell_attestation_put(id, kind.as_str().into(), &put)).await
+            session.planned(control::cell_attestation_put(id, kind.as_str().into(), &put), dry_run).await
         }
         Command::Attestations { id } => {
             let columns = ["kind", "valid_from", "valid_until", "document_name"];
             session.list(control::cell_attestation_list(id), &columns).await
         }
-        Command::Drain { id } => session.effect(control::cell_drain(id)).await,
-        Command::Resume { id } => session.effect(control::cell_resume(id)).await,
-        Command::Retire { id } => session.effect(control::cell_retire(id)).await,
+        Command::Drain { id, dry_run } => session.planned(control::cell_drain(id), dry_run).await,
+        Command::Resume { id, dry_run } => session.planned(control::cell_resume(id), dry_run).await,
+        Command::Retire { id, dry_run } => session.planned(control::cell_retire(id), dry_run).await,
     }
 }

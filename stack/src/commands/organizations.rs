@@ -39,6 +39,9 @@ pub enum Command {
         /// Your own id, used once
         #[arg(long, value_name = "ID")]
         external_id: Option<String>,
+        /// Checks everything, and shows what would be made
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -50,9 +53,9 @@ pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
             session.list(list, &["id", "external_id", "name", "country", "created_at"]).await
         }
         Command::Get { id } => session.read(control::organization_get(id)).await,
-        Command::Create { name, country, external_id } => {
+        Command::Create { name, country, external_id, dry_run } => {
             let new = OrganizationNew { external_id, name, country };
-            session.effect(control::organization_create(&new)).await
+            session.planned(control::organization_create(&new), dry_run).await
         }
     }
 }

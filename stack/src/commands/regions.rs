@@ -29,6 +29,9 @@ pub enum Command {
         /// For people
         #[arg(long)]
         name: String,
+        /// Only if it is there and this is still its version
+        #[arg(long, value_name = "VERSION")]
+        if_version: Option<i64>,
         /// Checks everything, and shows what would change
         #[arg(long)]
         dry_run: bool,
@@ -39,8 +42,9 @@ pub enum Command {
 pub async fn run(session: &Session, command: Command) -> Result<(), Failure> {
     match command {
         Command::List => session.list(control::region_list(), &["code", "country", "name"]).await,
-        Command::Put { code, country, name, dry_run } => {
-            session.planned(control::region_put(&code, &RegionPut { country, name }), dry_run).await
+        Command::Put { code, country, name, if_version, dry_run } => {
+            let put = RegionPut { country, name };
+            session.planned(control::region_put(&code, if_version, &put), dry_run).await
         }
     }
 }

@@ -154,6 +154,9 @@ pub enum Residency {
         /// The document; it stays here, its name and its SHA-256 are recorded
         #[arg(long, value_name = "FILE")]
         document: PathBuf,
+        /// Checks everything, and shows what would be recorded
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Lists what is on record
     List {
@@ -166,6 +169,9 @@ pub enum Residency {
         id: TenantId,
         /// Which record
         record: ResidencyId,
+        /// Checks everything, and shows what would change
+        #[arg(long)]
+        dry_run: bool,
     },
 }
 
@@ -233,17 +239,17 @@ async fn residency(session: &Session, command: Residency) -> Result<(), Failure>
         Residency::Check { id, region, mode } => {
             session.read(control::residency_check(id, &region, mode)).await
         }
-        Residency::Record { id, condition, region, dated_on, document } => {
+        Residency::Record { id, condition, region, dated_on, document, dry_run } => {
             let (document_name, document_sha256) = named(&document)?;
             let record = ResidencyRecordNew { condition, region, dated_on, document_name, document_sha256 };
-            session.effect(control::residency_record_create(id, &record)).await
+            session.planned(control::residency_record_create(id, &record), dry_run).await
         }
         Residency::List { id } => {
             let columns = ["id", "condition", "region", "dated_on", "document_name", "withdrawn_at"];
             session.list(control::residency_record_list(id), &columns).await
         }
-        Residency::Withdraw { id, record } => {
-            session.effect(control::residency_record_withdraw(id, record)).await
+        Residency::Withdraw { id, record, dry_run } => {
+            session.planned(control::residency_record_withdraw(id, record), dry_run).await
         }
     }
 }

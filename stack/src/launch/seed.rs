@@ -24,7 +24,7 @@ pub async fn seed(client: &Client<Http>, sites: &[Site]) -> Result<Vec<CellId>, 
     let there = client.list(control::region_list()).await?;
     for Region { code, country, name } in regions() {
         if !there.iter().any(|region| region.code == code) {
-            client.read(control::region_put(&code, &RegionPut { country, name })).await?;
+            client.read(control::region_put(&code, None, &RegionPut { country, name })).await?;
         }
     }
     let mut cells = Vec::new();

@@ -139,7 +139,7 @@ async fn token_of(app: &App, organization: Uuid) -> String {
 pub async fn organization(client: &Client<InProcess>) -> OrganizationId {
     for (code, country) in [("mx-1", "MX"), ("us-1", "US")] {
         let put = RegionPut { country: country.parse().unwrap(), name: code.to_owned() };
-        client.read(control::region_put(&code.parse().unwrap(), &put)).await.unwrap();
+        client.read(control::region_put(&code.parse().unwrap(), None, &put)).await.unwrap();
     }
     let new = OrganizationNew {
         external_id: Some("tianguis".to_owned()),

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use axum::{
     extract::{FromRef, State},
     http::{HeaderMap, StatusCode},
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use chrono::{DateTime, NaiveDate, Utc};
 use platform::{
     db::Db,
-    http::{Json, Path, Query},
+    http::{DryRun, Json, Path, Query},
     idempotency::{Done, Key, Keyed, Replayed},
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
     page::{Page, PageQuery},
+    plan::Plan,
     problem::{Arg, Catalogue, Code, Language, Problem, codes},
     token::{Access, Authorized},
 };
@@ -149,19 +150,26 @@ impl From<Record> for Wire {
 }
 
 /// Puts on record that a condition for data in a region is met.
+///
+/// A dry run answers 200 with a plan and records nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/residency-records", operation_id = "residency_record_create",
     tag = "tenants", params(("id" = TenantId, Path, description = "The tenant")), request_body = New,
-    responses((status = 201, description = "The record", body = Wire)))]
+    responses((status = 201, description = "The record", body = Wire),
+        (status = 200, description = "Of a dry run: what would be recorded", body = Plan)))]
 async fn residency_record_create(
     ctx: Authorized<TenantsWrite>,
     State(db): State<Db>,
     Path(id): Path<TenantId>,
+    DryRun(dry_run): DryRun,
     Keyed { key, body }: Keyed<New>,
 ) -> Result<Response, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
     let New { condition, region, document_name, document_sha256, dated_on } = body;
     let new = super::New { condition, region, document_name, document_sha256, dated_on };
-    let Done { what, replayed } = super::record(&db, &ctx, &key, id, &new).await?;
+    let Done { what, replayed } = super::record(&db, &ctx, &key, id, &new, dry_run).await?;
+    if dry_run {
+        return Ok(Json(Plan::between(None, &Wire::from(what))).into_response());
+    }
     Ok(Replayed::when(replayed, (StatusCode::CREATED, Json(Wire::from(what)))))
 }
 
@@ -184,19 +192,27 @@ async fn residency_record_list(
 }
 
 /// Takes a record back: from then on it does not count.
+///
+/// A dry run answers with a plan and changes nothing.
 #[utoipa::path(post, path = "/v1/tenants/{id}/residency-records/{record_id}/withdrawals",
     operation_id = "residency_record_withdraw", tag = "tenants",
     params(("id" = TenantId, Path, description = "The tenant"), ("record_id" = ResidencyId, Path, description = "The record")),
-    responses((status = 200, description = "The record", body = Wire)))]
+    responses((status = 200, description = "The record; of a dry run, the plan", body = Wire)))]
 async fn residency_record_withdraw(
     ctx: Authorized<TenantsWrite>,
     State(db): State<Db>,
     Path((id, record)): Path<(TenantId, ResidencyId)>,
+    DryRun(dry_run): DryRun,
     key: Key,
 ) -> Result<Response, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
-    let Done { what, replayed } = super::withdraw(&db, &ctx, &key, id, record).await?;
-    Ok(Replayed::when(replayed, Json(Wire::from(what))))
+    let Done { what: (before, after), replayed } =
+        super::withdraw(&db, &ctx, &key, id, record, dry_run).await?;
+    let after = Wire::from(after);
+    if dry_run {
+        return Ok(Json(Plan::between(Some(&Wire::from(before)), &after)).into_response());
+    }
+    Ok(Replayed::when(replayed, Json(after)))
 }
 
 /// Where data would lie.

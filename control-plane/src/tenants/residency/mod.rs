@@ -150,7 +150,7 @@ impl Verdict {
     }
 }
 
-/// Puts a condition on record, once per key.
+/// Puts a condition on record, once per key. A dry run leaves all as it is.
 ///
 /// # Errors
 /// [`Error::Text`], [`Error::OfCell`], [`Error::Open`]; unknown tenants and regions; the key's and the database's.
@@ -160,6 +160,7 @@ pub async fn record(
     key: &Key,
     tenant: TenantId,
     new: &New,
+    dry_run: bool,
 ) -> Result<Done<Record>, Error> {
     if new.condition == Condition::Certificate {
         return Err(Error::OfCell);
@@ -202,13 +203,18 @@ pub async fn record(
                 Done { what: record.clone(), replayed: false }
             }
         };
-        tx.commit().await?;
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
         Ok(done)
     })
     .await
 }
 
-/// Takes a record back, once per key; one that was withdrawn before stays as it is.
+/// Takes a record back, once per key; what it was and what it is. One that was withdrawn before stays as it is, and a dry
+/// run leaves all so.
 ///
 /// # Errors
 /// [`Error::NotFound`]; the key's and the database's.
@@ -218,17 +224,23 @@ pub async fn withdraw(
     key: &Key,
     tenant: TenantId,
     id: ResidencyId,
-) -> Result<Done<Record>, Error> {
+    dry_run: bool,
+) -> Result<Done<(Record, Record)>, Error> {
     db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;
         let records = Records::new(&tx, ctx.scope);
         let begun = begin_in_tx(&tx, ctx, key, id.uuid()).await?;
+        let before = records.get(tenant, id).await?.ok_or(Error::NotFound)?;
         if begun == Outcome::New {
             records.withdraw(tenant, id, ctx.now(), &ctx.actor.to_string()).await?;
         }
-        let record = records.get(tenant, id).await?.ok_or(Error::NotFound)?;
-        tx.commit().await?;
-        Ok(Done { what: record, replayed: begun != Outcome::New })
+        let after = records.get(tenant, id).await?.ok_or(Error::NotFound)?;
+        if dry_run {
+            tx.rollback().await?
+        } else {
+            tx.commit().await?
+        }
+        Ok(Done { what: (before, after), replayed: begun != Outcome::New })
     })
     .await
 }

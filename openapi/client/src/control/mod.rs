@@ -35,7 +35,7 @@ operations! {
     problem_read(code: Segment) -> String, Plain = GET "/problems/{code}";
 
     /// Declares an organization; for operators.
-    organization_create(new: &OrganizationNew) -> Organization, Plain = POST "/v1/organizations" .json(new);
+    organization_create(new: &OrganizationNew) -> Organization, Planned = POST "/v1/organizations" .json(new);
     /// Lists organizations; for operators.
     organization_list(which: &OrganizationsWhich) -> Page<Organization>, Plain
         = GET "/v1/organizations" .query(which);
@@ -44,8 +44,9 @@ operations! {
 
     /// Lists regions.
     region_list() -> Page<Region>, Plain = GET "/v1/regions";
-    /// Declares a region, or changes its name; for operators.
-    region_put(code: &RegionCode, region: &RegionPut) -> Region, Planned = PUT "/v1/regions/{code}" .json(region);
+    /// Declares a region, or changes its name, if a version is named only if it is still that; for operators.
+    region_put(code: &RegionCode, version: Option<i64>, region: &RegionPut) -> Region, Planned
+        = PUT "/v1/regions/{code}" .may_match(version) .json(region);
 
     /// Makes a tenant, as a draft.
     tenant_create(new: &TenantNew) -> Tenant, Planned = POST "/v1/tenants" .json(new);
@@ -82,12 +83,12 @@ operations! {
     residency_check(id: TenantId, region: &RegionCode, mode: Mode) -> ResidencyCheck, Plain
         = GET "/v1/tenants/{id}/residency" .and("region", region) .and("mode", mode);
     /// Puts on record that a condition of residency is met.
-    residency_record_create(id: TenantId, record: &ResidencyRecordNew) -> ResidencyRecord, Plain
+    residency_record_create(id: TenantId, record: &ResidencyRecordNew) -> ResidencyRecord, Planned
         = POST "/v1/tenants/{id}/residency-records" .json(record);
     /// Lists what is on record.
     residency_record_list(id: TenantId) -> Page<ResidencyRecord>, Plain = GET "/v1/tenants/{id}/residency-records";
     /// Takes a record back.
-    residency_record_withdraw(id: TenantId, record_id: ResidencyId) -> ResidencyRecord, Plain
+    residency_record_withdraw(id: TenantId, record_id: ResidencyId) -> ResidencyRecord, Planned
         = POST "/v1/tenants/{id}/residency-records/{record_id}/withdrawals";
 
     /// Records a document of a tenant; the answer says how to put it.
@@ -145,7 +146,7 @@ operations! {
     operation_events(id: OperationId) -> String, Plain = GET "/v1/operations/{id}/events";
 
     /// Declares a cell; for operators.
-    cell_create(new: &CellNew) -> Cell, Plain = POST "/v1/cells" .json(new);
+    cell_create(new: &CellNew) -> Cell, Planned = POST "/v1/cells" .json(new);
     /// Lists cells; for operators.
     cell_list(which: &CellsWhich) -> Page<Cell>, Plain = GET "/v1/cells" .query(which);
     /// Reads a cell; for operators.
@@ -157,14 +158,14 @@ operations! {
     cell_join_token_create(id: CellId, new: &JoinTokenNew) -> JoinToken, Plain
         = POST "/v1/cells/{id}/join-tokens" .json(new);
     /// Puts on record that a cell was certified; for operators.
-    cell_attestation_put(id: CellId, kind: Segment, attestation: &CellAttestationPut) -> CellAttestation, Plain
+    cell_attestation_put(id: CellId, kind: Segment, attestation: &CellAttestationPut) -> CellAttestation, Planned
         = PUT "/v1/cells/{id}/attestations/{kind}" .json(attestation);
     /// Lists what a cell was certified for, also what has ended; for operators.
     cell_attestation_list(id: CellId) -> Page<CellAttestation>, Plain = GET "/v1/cells/{id}/attestations";
     /// Places nothing more in a cell; for operators.
-    cell_drain(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/drains";
+    cell_drain(id: CellId) -> Cell, Planned = POST "/v1/cells/{id}/drains";
     /// Ends a drain; for operators.
-    cell_resume(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/resumptions";
+    cell_resume(id: CellId) -> Cell, Planned = POST "/v1/cells/{id}/resumptions";
     /// Retires an empty cell, for ever; for operators.
-    cell_retire(id: CellId) -> Cell, Plain = POST "/v1/cells/{id}/retirements";
+    cell_retire(id: CellId) -> Cell, Planned = POST "/v1/cells/{id}/retirements";
 }

@@ -8,13 +8,10 @@ const DOMAINS: [&Domain; 4] =
     [&PLATFORM, &ledger::http::DOMAIN, &data_plane::router::DOMAIN, &control_plane::router::DOMAIN];
 
 /// What no test gets yet, and why. This list only shrinks.
-const UNMET: [(&str, &str); 6] = [
+const UNMET: [(&str, &str); 3] = [
     ("body_unreadable", "a body that breaks off; routers in a test's process get whole ones"),
     ("client_limit", "takes 2,000 clients of one environment"),
-    ("environment_state", "while an environment is not at rest, that an operation runs is told first"),
     ("hold_not_expired", "only the cell's own sweep asks for expiries: a reason in the ledger's tests"),
-    ("residency_certificate_missing", "a condition of Colombia's, where no test declares a tenant; decided in `tenants::residency`"),
-    ("residency_record_too_young", "a document whose lead is not over; decided in `tenants::residency`"),
 ];
 
 /// Codes without a test, and those of the list above that have one or are none.

@@ -118,6 +118,21 @@ impl Desired {
             Self::Unknown => "unknown",
         }
     }
+
+    /// The steps by which a cell brings it about, in order, as its reports name them. A cell of another version may have
+    /// others.
+    pub const fn steps(self) -> &'static [&'static str] {
+        match self {
+            Self::Present => &["withdraw", "fit", "keys", "clock", "profile", "clients", "objects", "verify"],
+            Self::Suspended => {
+                &["suspend", "withdraw", "fit", "keys", "clock", "profile", "clients", "objects", "verify"]
+            }
+            Self::Removed => {
+                &["close", "clients", "drain", "export", "hold", "remove_objects", "clear", "erase"]
+            }
+            Self::Unknown => &["withdraw", "fit"],
+        }
+    }
 }
 
 /// How far an environment is in its cell, as the cell reports it.

@@ -28,7 +28,7 @@ use tenants::id::{OperationId, OrganizationId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{Error, Filter, Kind, Operation, Reason, State as Progress, Step, StepState, acting};
+use super::{Error, Filter, Kind, Operation, Progress, Reason, State as Life, Step, StepState, acting};
 use crate::organizations::ORGANIZATION_NOT_FOUND;
 
 platform::scopes! {
@@ -95,13 +95,14 @@ pub struct Wire {
     /// The id of what it is about.
     #[schema(example = "env_01jd4q8e7xf2r9k3m5n7p0s4t6")]
     subject_id: String,
-    state: Progress,
+    state: Life,
     /// Why it ended so; null while it has not, or where there is nothing to say.
     reason: Option<Reason>,
     /// Who asked for it.
     actor: String,
     /// The generation of its subject that it brings about.
     generation: i64,
+    progress: Progress,
     /// Whether it may still be cancelled.
     cancellable: bool,
     cancel_asked_at: Option<DateTime<Utc>>,
@@ -120,6 +121,7 @@ impl From<Operation> for Wire {
             reason: operation.reason,
             actor: operation.actor,
             generation: operation.generation,
+            progress: operation.progress,
             cancellable: operation.cancellable,
             cancel_asked_at: operation.cancel_asked_at,
             created_at: operation.created_at,
@@ -139,13 +141,16 @@ struct WireStep {
     state: StepState,
     /// For people.
     detail: Option<String>,
+    /// How far the operation was then.
+    progress: Progress,
     at: DateTime<Utc>,
 }
 
-impl From<Step> for WireStep {
-    fn from(step: Step) -> Self {
-        let Step { seq, name, state, detail, at } = step;
-        Self { seq, name, state, detail, at }
+impl WireStep {
+    /// A step of an operation.
+    fn of(operation: &Operation, step: Step) -> Self {
+        let Step { seq, name, state, detail, done, at } = step;
+        Self { seq, name, state, detail, progress: Progress { done, ..operation.progress }, at }
     }
 }
 
@@ -179,7 +184,7 @@ struct Which {
     subject_id: Option<String>,
     /// Those in this state.
     #[param(inline)]
-    state: Option<Progress>,
+    state: Option<Life>,
 }
 
 /// Lists operations, the oldest first.
@@ -208,7 +213,7 @@ async fn operation_get(
 ) -> Result<Json<WireWithSteps>, Problem> {
     let ctx = acting(&db, &ctx, id).await?;
     let (operation, steps) = super::get(&db, &ctx, id, 0).await?;
-    let steps = steps.into_iter().map(WireStep::from).collect();
+    let steps = steps.into_iter().map(|step| WireStep::of(&operation, step)).collect();
     Ok(Json(WireWithSteps { operation: operation.into(), steps }))
 }
 
@@ -313,7 +318,7 @@ impl Watch {
         for step in steps {
             self.after = step.seq;
             let event = Event::default().event("step").id(step.seq.to_string());
-            self.told.push_back(event.data(text(&WireStep::from(step))));
+            self.told.push_back(event.data(text(&WireStep::of(&operation, step))));
         }
         if operation.state.is_final() {
             self.ended = true;

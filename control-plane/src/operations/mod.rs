@@ -24,7 +24,7 @@ use tenants::id::{OperationId, OrganizationId};
 
 pub use self::{
     http::{OPERATION_NOT_FOUND, OPERATION_RUNNING, Wire},
-    model::{Kind, Operation, Reason, State, Step, StepState},
+    model::{Kind, Operation, Progress, Reason, State, Step, StepState},
     store::{Filter, MIGRATION},
 };
 use crate::{caller, organizations};
@@ -78,6 +78,7 @@ pub async fn begin_in_tx(
         reason: None,
         actor: ctx.actor.to_string(),
         generation,
+        progress: Progress { done: 0, of: kind.length() },
         cancellable: kind.may_be_cancelled(),
         cancel_asked_at: None,
         created_at: ctx.now(),
@@ -109,7 +110,7 @@ pub async fn get_in_tx(tx: &Tx, ctx: &Ctx, id: OperationId) -> Result<Option<Ope
     Operations::new(tx, ctx.scope).get(id).await
 }
 
-/// Notes a step in the caller's transaction, and whether the operation may be cancelled from now on. The step that was
+/// Notes a step of an operation in the caller's transaction, and whether it may be cancelled from now on. The step that was
 /// noted last is not noted again, so that a handler may repeat itself.
 ///
 /// # Errors
@@ -117,31 +118,33 @@ pub async fn get_in_tx(tx: &Tx, ctx: &Ctx, id: OperationId) -> Result<Option<Ope
 pub async fn step_in_tx(
     tx: &Tx,
     ctx: &Ctx,
-    id: OperationId,
+    of: &Operation,
     name: &str,
     state: StepState,
     detail: Option<&str>,
     cancellable: bool,
 ) -> Result<(), DbErr> {
-    let operations = Operations::new(tx, ctx.scope);
-    if !operations.run(id, cancellable).await? {
+    let (operations, done) = (Operations::new(tx, ctx.scope), of.kind.done_at(name, state));
+    if !operations.run(of.id, cancellable, done).await? {
         return Ok(());
     }
-    let last = operations.last_step(id).await?;
+    let last = operations.last_step(of.id).await?;
     if last
         .as_ref()
         .is_some_and(|last| last.name == name && last.state == state && last.detail.as_deref() == detail)
     {
         return Ok(());
     }
+    let (seq, before) = last.map_or((1, 0), |last| (last.seq.saturating_add(1), last.done));
     let step = Step {
-        seq: last.map_or(1, |last| last.seq.saturating_add(1)),
+        seq,
         name: name.to_owned(),
         state,
         detail: detail.map(str::to_owned),
+        done: done.max(before),
         at: ctx.now(),
     };
-    operations.add_step(id, &step).await
+    operations.add_step(of.id, &step).await
 }
 
 /// Ends an operation in the caller's transaction; whether it was open.

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use tenants::id::{OperationId, OrganizationId};
+use tenants::{
+    environment::Desired,
+    id::{OperationId, OrganizationId},
+};
 use utoipa::ToSchema;
 
 /// Where an operation is.
@@ -114,6 +117,34 @@ impl Kind {
         }
     }
 
+    /// The steps of its way, in order: ours, then those of the cell.
+    fn steps(self) -> impl Iterator<Item = &'static str> {
+        let (ours, wanted): (&[&str], Desired) = match self {
+            Self::EnvironmentProvision => (&["begin", "place", "publish"], Desired::Present),
+            Self::EnvironmentUpdate | Self::EnvironmentResume => (&["publish"], Desired::Present),
+            Self::EnvironmentSuspend => (&["publish"], Desired::Suspended),
+            Self::EnvironmentRemove => (&["begin", "publish"], Desired::Removed),
+        };
+        ours.iter().chain(wanted.steps()).copied()
+    }
+
+    /// How many steps its way has.
+    #[must_use]
+    pub fn length(self) -> i64 {
+        i64::try_from(self.steps().count()).unwrap_or(i64::MAX)
+    }
+
+    /// How many steps of its way are done when this one is noted so; 0 for one that is not on the way.
+    #[must_use]
+    pub fn done_at(self, step: &str, state: StepState) -> i64 {
+        let Some(before) = self.steps().position(|one| one == step) else { return 0 };
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        match state {
+            StepState::Done | StepState::Skipped => before.saturating_add(1),
+            StepState::Running | StepState::Failed => before,
+        }
+    }
+
     /// Whether it may be cancelled from its beginning on.
     #[must_use]
     pub const fn may_be_cancelled(self) -> bool {
@@ -144,6 +175,16 @@ pub struct Reason {
     pub detail: Option<String>,
 }
 
+/// How far an operation is: it never goes back, and ends with all steps done if it succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = OperationProgress)]
+pub struct Progress {
+    /// How many steps of the way are done.
+    pub done: i64,
+    /// How many steps the way has. Others may come between: a step that is tried again, or one of another version.
+    pub of: i64,
+}
+
 /// An operation: something that takes a while.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Operation {
@@ -163,6 +204,8 @@ pub struct Operation {
     pub actor: String,
     /// The generation of its subject that it brings about.
     pub generation: i64,
+    /// How far it is.
+    pub progress: Progress,
     /// Whether it may still be cancelled.
     pub cancellable: bool,
     /// When somebody asked to cancel it.
@@ -184,6 +227,8 @@ pub struct Step {
     pub state: StepState,
     /// For people; nothing personal.
     pub detail: Option<String>,
+    /// How many steps of the way were done then.
+    pub done: i64,
     /// When.
     pub at: DateTime<Utc>,
 }
@@ -191,6 +236,20 @@ pub struct Step {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_steps_of_every_way_lead_to_its_end() {
+        for kind in Kind::ALL {
+            let mut done = 0;
+            for step in kind.steps() {
+                assert_eq!(kind.done_at(step, StepState::Running), done, "{step} of {}", kind.as_str());
+                done += 1;
+                assert_eq!(kind.done_at(step, StepState::Done), done, "{step} of {}", kind.as_str());
+            }
+            assert_eq!(done, kind.length());
+            assert_eq!(kind.done_at("a step of later", StepState::Done), 0);
+        }
+    }
 
     #[test]
     fn texts_are_those_of_the_wire() {

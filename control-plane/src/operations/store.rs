@@ -10,7 +10,7 @@ use platform::{
 };
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult,
+    ColumnTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, TryInsertResult,
     sea_query::{Expr, OnConflict},
 };
 use sea_orm_migration::schema::{
@@ -19,7 +19,7 @@ use sea_orm_migration::schema::{
 };
 use tenants::id::{OperationId, OrganizationId};
 
-use super::model::{Operation, Reason, State, Step};
+use super::model::{Operation, Progress, Reason, State, Step};
 use crate::{
     PLATFORM,
     stored::{self, wrong},
@@ -37,6 +37,8 @@ pub const MIGRATION: Migration = Migration::new("m0120_operations", || {
             .column(text_null("reason_detail"))
             .column(string("actor"))
             .column(big_integer("generation"))
+            .column(big_integer("steps_done"))
+            .column(big_integer("steps_of"))
             .column(boolean("cancellable"))
             .column(timestamp_with_time_zone_null("cancel_asked_at"))
             .column(timestamp_with_time_zone("created_at"))
@@ -49,7 +51,15 @@ pub const MIGRATION: Migration = Migration::new("m0120_operations", || {
             .grant_columns(
                 Role::App,
                 Privilege::Update,
-                &["state", "reason_code", "reason_detail", "cancellable", "cancel_asked_at", "ended_at"],
+                &[
+                    "state",
+                    "reason_code",
+                    "reason_detail",
+                    "steps_done",
+                    "cancellable",
+                    "cancel_asked_at",
+                    "ended_at",
+                ],
             )
             .grant(Role::Worker, &[Privilege::Select]),
         Table::of_scope("operation_step")
@@ -58,6 +68,7 @@ pub const MIGRATION: Migration = Migration::new("m0120_operations", || {
             .column(string("name"))
             .column(string("state"))
             .column(text_null("detail"))
+            .column(big_integer("steps_done"))
             .column(timestamp_with_time_zone("at"))
             .key(&["operation_id", "seq"])
             .foreign(&["operation_id"], "operation", &["id"])
@@ -84,6 +95,8 @@ mod operation {
         pub reason_detail: Option<String>,
         pub actor: String,
         pub generation: i64,
+        pub steps_done: i64,
+        pub steps_of: i64,
         pub cancellable: bool,
         pub cancel_asked_at: Option<DateTimeUtc>,
         pub created_at: DateTimeUtc,
@@ -113,6 +126,7 @@ mod step {
         pub name: String,
         pub state: String,
         pub detail: Option<String>,
+        pub steps_done: i64,
         pub at: DateTimeUtc,
     }
 
@@ -151,6 +165,7 @@ fn read(row: operation::Model) -> Result<Operation, DbErr> {
         reason: row.reason_code.map(|code| Reason { code, detail: row.reason_detail }),
         actor: row.actor,
         generation: row.generation,
+        progress: Progress { done: row.steps_done, of: row.steps_of },
         cancellable: row.cancellable,
         cancel_asked_at: row.cancel_asked_at,
         created_at: row.created_at,
@@ -164,6 +179,7 @@ fn read_step(row: step::Model) -> Result<Step, DbErr> {
         name: row.name,
         state: row.state.parse().map_err(wrong)?,
         detail: row.detail,
+        done: row.steps_done,
         at: row.at,
     })
 }
@@ -234,6 +250,8 @@ impl<'a> Operations<'a> {
             reason_detail: Set(None),
             actor: Set(operation.actor.clone()),
             generation: Set(operation.generation),
+            steps_done: Set(operation.progress.done),
+            steps_of: Set(operation.progress.of),
             cancellable: Set(operation.cancellable),
             cancel_asked_at: Set(None),
             created_at: Set(operation.created_at),
@@ -254,12 +272,15 @@ impl<'a> Operations<'a> {
             .filter(Column::EndedAt.is_null())
     }
 
-    /// Says that an open operation is running, and whether it may still be cancelled.
-    pub async fn run(&self, id: OperationId, cancellable: bool) -> Result<bool, DbErr> {
+    /// Says that an open operation is running, whether it may still be cancelled, and that so many steps of its way are
+    /// done, if that is more than before.
+    pub async fn run(&self, id: OperationId, cancellable: bool, done: i64) -> Result<bool, DbErr> {
+        let further = Expr::case(Expr::col(Column::StepsDone).lt(done), Expr::val(done));
         let updated = self
             .update_open(id)
             .col_expr(Column::State, Expr::val(State::Running.as_str()))
             .col_expr(Column::Cancellable, Expr::val(cancellable))
+            .col_expr(Column::StepsDone, further.finally(Expr::col(Column::StepsDone)).into())
             .exec(&**self.tx)
             .await?;
         Ok(updated.rows_affected == 1)
@@ -273,9 +294,12 @@ impl<'a> Operations<'a> {
         reason: Option<&Reason>,
         at: DateTime<Utc>,
     ) -> Result<bool, DbErr> {
+        // Steps that nobody saw on the way are done too.
+        let done = if state == State::Succeeded { Column::StepsOf } else { Column::StepsDone };
         let updated = self
             .update_open(id)
             .col_expr(Column::State, Expr::val(state.as_str()))
+            .col_expr(Column::StepsDone, Expr::col(done))
             .col_expr(Column::ReasonCode, Expr::val(reason.map(|reason| reason.code.clone())))
             .col_expr(Column::ReasonDetail, Expr::val(reason.and_then(|reason| reason.detail.clone())))
             .col_expr(Column::Cancellable, Expr::val(false))
@@ -323,6 +347,7 @@ impl<'a> Operations<'a> {
             name: Set(step.name.clone()),
             state: Set(step.state.as_str().to_owned()),
             detail: Set(step.detail.clone()),
+            steps_done: Set(step.done),
             at: Set(step.at),
         };
         step::Entity::insert(row).exec_without_returning(&**self.tx).await.map(drop)

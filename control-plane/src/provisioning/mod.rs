@@ -402,7 +402,7 @@ impl Run<'_> {
             let tx = self.db.begin(self.ctx.scope).await?;
             if environments::converged_in_tx(&tx, self.ctx, before, after.clone()).await? {
                 if let Some(operation) = operation {
-                    operations::step_in_tx(&tx, self.ctx, operation.id, step, state, detail, cancellable)
+                    operations::step_in_tx(&tx, self.ctx, operation, step, state, detail, cancellable)
                         .await?;
                 }
                 slice::converge_in_tx(&tx, self.ctx, before.tenant).await?;

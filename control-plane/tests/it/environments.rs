@@ -235,14 +235,16 @@ async fn an_operation_tells_its_steps_and_its_end_to_whoever_comes_back() {
         let site = Site::of(&plane).await;
         let (ctx, operation) = (site.ctx(&plane), declare(&plane, &site, "", "mx-1", "first").await.ok(202));
         let of = id(&operation).parse().unwrap();
+        assert_eq!(operation["progress"], json!({"done": 0, "of": 11}));
         let tx = plane.app.db.begin(ctx.scope).await.unwrap();
+        let begun = operations::get_in_tx(&tx, &ctx, of).await.unwrap().unwrap();
         for (name, state, cancellable) in [
             ("place", StepState::Done, true),
             ("place", StepState::Done, true),
             ("publish", StepState::Running, true),
             ("verify", StepState::Done, false),
         ] {
-            operations::step_in_tx(&tx, &ctx, of, name, state, None, cancellable).await.unwrap();
+            operations::step_in_tx(&tx, &ctx, &begun, name, state, None, cancellable).await.unwrap();
         }
         tx.commit().await.unwrap();
         let path = format!("/v1/operations/{}", id(&operation));
@@ -258,7 +260,7 @@ async fn an_operation_tells_its_steps_and_its_end_to_whoever_comes_back() {
         let reason = Reason { code: "looked".to_owned(), detail: None };
         assert!(operations::end_in_tx(&tx, &ctx, of, State::Succeeded, Some(&reason)).await.unwrap());
         assert!(!operations::end_in_tx(&tx, &ctx, of, State::Failed, None).await.unwrap(), "it ends once");
-        operations::step_in_tx(&tx, &ctx, of, "more", StepState::Done, None, false).await.unwrap();
+        operations::step_in_tx(&tx, &ctx, &begun, "more", StepState::Done, None, false).await.unwrap();
         tx.commit().await.unwrap();
         let events = async |last: Option<&str>| {
             let call = plane.get(&format!("{path}/events")).token(&site.token);

@@ -479,3 +479,23 @@ pub fn condition(
 ) -> Condition {
     Condition { r#type: name.to_owned(), status, reason: reason.to_owned(), detail, since_at: now }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tenants::profile::profile;
+
+    /// The control plane tells from them how far an environment is.
+    #[test]
+    fn the_steps_are_those_that_the_control_plane_knows() {
+        let profile = profile(&"mx-cnbv".parse().unwrap()).unwrap();
+        let home = Home { shards: 1, mode: Mode::Sandbox, profile };
+        let mut record =
+            Record::new(EnvironmentId::from_uuid(uuid::Uuid::nil()), &home, 0, DateTime::UNIX_EPOCH);
+        for wanted in Desired::ALL.into_iter().chain([Desired::Unknown]) {
+            record.wanted = wanted;
+            let names: Vec<&str> = record.steps().iter().map(|step| step.as_str()).collect();
+            assert_eq!(names, wanted.steps(), "{wanted}");
+        }
+    }
+}

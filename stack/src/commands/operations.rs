@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use client::{
     Event,
-    control::{self, OperationState, OperationStep, OperationsWhich},
+    control::{self, OperationProgress, OperationState, OperationStep, OperationsWhich},
 };
 use futures::TryStreamExt;
 use indicatif::ProgressBar;
@@ -88,7 +88,10 @@ pub async fn follow(session: &Session, id: OperationId, after: Option<i64>) -> R
     let mut state = OperationState::Unknown;
     while let Some(event) = events.try_next().await? {
         match event {
-            Event::Step(step) => bar.suspend(|| say(line(&step))),
+            Event::Step(step) => {
+                bar.set_message(format!("{id} {}", far(step.progress)));
+                bar.suspend(|| say(line(&step)));
+            }
             Event::Ended(operation) => state = operation.state,
         }
     }
@@ -99,5 +102,11 @@ pub async fn follow(session: &Session, id: OperationId, after: Option<i64>) -> R
 
 fn line(step: &OperationStep) -> String {
     let detail = step.detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("{:>3}  {:<8}{}{detail}", step.seq, step.state.as_str(), step.name)
+    let (seq, far, state) = (step.seq, far(step.progress), step.state.as_str());
+    format!("{seq:>3} {far:>5}  {state:<8}{}{detail}", step.name)
+}
+
+/// How far an operation is, such as `3/11`.
+fn far(progress: OperationProgress) -> String {
+    format!("{}/{}", progress.done, progress.of)
 }

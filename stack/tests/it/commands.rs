@@ -206,7 +206,12 @@ async fn an_operation_is_followed_to_its_end() {
     let client = desk.plane.client();
     let organization = organization(&client).await;
     let tenant = approved(&client, organization).await;
-    let new = EnvironmentNew { mode: Mode::Sandbox, region: "mx-1".parse().unwrap(), profile_version: None, clock_offset_ms: None };
+    let new = EnvironmentNew {
+        mode: Mode::Sandbox,
+        region: "mx-1".parse().unwrap(),
+        profile_version: None,
+        clock_offset_ms: None,
+    };
     let operation = client.read(control::environment_create(tenant, &new)).await.unwrap().id;
     desk.plane.step(organization, operation, "place").await;
     let mut command = desk.command(&format!("operations follow {operation} --json"));
@@ -216,7 +221,7 @@ async fn an_operation_is_followed_to_its_end() {
     let Output { status, stdout, stderr } = following.await.unwrap();
     let said = String::from_utf8(stderr).unwrap();
     assert_eq!(status.code(), Some(0), "{said}");
-    assert_eq!(said, "  1  done    place\n  2  done    publish\n");
+    assert_eq!(said, "  1  2/11  done    place\n  2  3/11  done    publish\n");
     let shown: Value = serde_json::from_slice(&stdout).unwrap();
     assert_eq!((&shown["state"], shown["steps"].as_array().unwrap().len()), (&"succeeded".into(), 2));
 

@@ -101,7 +101,8 @@ impl Plane {
     pub async fn step(&self, organization: OrganizationId, id: OperationId, name: &str) {
         let ctx = self.ctx(organization);
         let tx = self.app.db.begin(ctx.scope).await.unwrap();
-        operations::step_in_tx(&tx, &ctx, id, name, StepState::Done, None, true).await.unwrap();
+        let operation = operations::get_in_tx(&tx, &ctx, id).await.unwrap().unwrap();
+        operations::step_in_tx(&tx, &ctx, &operation, name, StepState::Done, None, true).await.unwrap();
         tx.commit().await.unwrap();
     }
 

@@ -121,6 +121,15 @@ pub struct EnvironmentChange {
     pub clock_offset_ms: Option<i64>,
 }
 
+/// How far an operation is: it never goes back, and ends with all steps done if it succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct OperationProgress {
+    /// How many steps of the way are done.
+    pub done: i64,
+    /// How many steps the way has.
+    pub of: i64,
+}
+
 /// Something that takes a while.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Operation {
@@ -140,6 +149,8 @@ pub struct Operation {
     pub actor: String,
     /// The generation of its subject that it brings about.
     pub generation: i64,
+    /// How far it is.
+    pub progress: OperationProgress,
     /// Whether it may still be cancelled.
     pub cancellable: bool,
     /// When somebody asked to cancel it.
@@ -161,6 +172,8 @@ pub struct OperationStep {
     pub state: StepState,
     /// For people.
     pub detail: Option<String>,
+    /// How far the operation was then.
+    pub progress: OperationProgress,
     /// When.
     pub at: DateTime<Utc>,
 }

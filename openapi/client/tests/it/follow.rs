@@ -10,8 +10,10 @@ use crate::script::{Script, Scripted, answer, problem};
 const ID: &str = "op_01jd4q8e7xf2r9k3m5n7p0s4t6";
 
 fn step(seq: i64) -> String {
-    let data =
-        json!({"seq": seq, "name": "place", "state": "done", "detail": null, "at": "2026-01-01T00:00:00Z"});
+    let data = json!({
+        "seq": seq, "name": "place", "state": "done", "detail": null, "progress": {"done": 2, "of": 11},
+        "at": "2026-01-01T00:00:00Z",
+    });
     format!(": alive\n\nevent: step\nid: {seq}\ndata: {data}\n\n")
 }
 
@@ -19,7 +21,7 @@ fn end() -> String {
     let data = json!({
         "id": ID, "organization_id": "org_01jd4q8e7xf2r9k3m5n7p0s4t6", "kind": "environment_provision",
         "subject_id": "env_01jd4q8e7xf2r9k3m5n7p0s4t6", "state": "succeeded", "reason": null, "actor": "cli",
-        "generation": 1, "cancellable": false, "cancel_asked_at": null, "created_at": "2026-01-01T00:00:00Z",
+        "generation": 1, "progress": {"done": 11, "of": 11}, "cancellable": false, "cancel_asked_at": null, "created_at": "2026-01-01T00:00:00Z",
         "ended_at": "2026-01-01T00:00:01Z",
     });
     format!("event: state\ndata: {data}\n\n")

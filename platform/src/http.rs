@@ -137,16 +137,16 @@ pub fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, Problem> {
     let problem = Problem::new(&codes::INVALID_FIELD);
     Err(match serde_path_to_error::deserialize::<_, T>(deserializer) {
         // The same text cannot succeed the second time; if it did, the first error still stands.
-        Ok(_) => problem.cause(error),
+        Ok(_) => problem,
         Err(error) => {
             let (code, field) = fault(&error.inner().to_string());
-            problem.at(pointer(error.path(), field.as_deref()), code).cause(error)
+            problem.at(pointer(error.path(), field.as_deref()), code)
         }
     })
 }
 
-/// What serde's message is about, and the field it names where the path does not. Its text stays private: it speaks of
-/// Rust types, and in one language only.
+/// What serde's message is about, and the field it names where the path does not. Its text goes nowhere, not even into logs:
+/// it repeats what was sent, which may be somebody's name or identifier.
 fn fault(message: &str) -> (&'static Code, Option<String>) {
     let named = || Some(message.split('`').nth(1)?.to_owned());
     match message {
@@ -212,8 +212,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
                 problem.parameter(In::Query, path.trim_start_matches('/').to_owned(), code)
             }
             None => problem,
-        }
-        .cause(error))
+        })
     }
 }
 
@@ -241,7 +240,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                     _ => last_parameter(parts),
                 };
                 let problem = Problem::new(&codes::INVALID_PARAMETER);
-                Err(problem.parameter(In::Path, name, &codes::INVALID_VALUE).cause(error))
+                Err(problem.parameter(In::Path, name, &codes::INVALID_VALUE))
             }
             Err(error) => Err(Problem::internal(error)),
         }

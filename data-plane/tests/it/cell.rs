@@ -128,6 +128,7 @@ impl Cell {
         let store = TestStore::start().await;
         config.objects = store.config();
         change(&mut config);
+        let mode = config.cell.mode;
         let app = App::start(&config, Clock::system()).await.unwrap();
         let readiness = Readiness::new(Drain::new());
         let router = router(app.clone(), &config.http, readiness, telemetry::metrics().unwrap()).unwrap();
@@ -135,8 +136,8 @@ impl Cell {
         let api = Api::new(router, &document);
         let mut cell =
             Self { app, api, document, token: String::new(), credential, store, kept: (db, folder) };
-        // In live mode tokens are bound: there a test has clients of its own.
-        if config.cell.mode == Mode::Sandbox {
+        if mode == Mode::Sandbox {
+            // In live mode none is good without its key.
             cell.token = cell.token_of(1).await;
         }
         cell

@@ -56,7 +56,7 @@ fn certify(app: &App, tls: &TlsServer, names: &[String]) {
     }
     let ends = app.links.ca.ends();
     if ends.signed_duration_since(app.clock.now()) < SOON {
-        tracing::warn!(%ends, "the issuing certificate of the link ends soon: make the next one, `tambo control-plane reissue`");
+        tracing::warn!(%ends, "the issuing certificate of the link ends soon: `tambo control-plane reissue`");
     }
 }
 

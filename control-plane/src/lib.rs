@@ -119,8 +119,8 @@ pub fn main(
 }
 
 /// Makes another key that tokens of the control plane of this configuration are signed with, whether it serves or not: it
-/// is published for the usual time before it signs. With `retire_old` it signs at once, and every token of before is refused.
-/// Who serves knows it within a second.
+/// is published for the usual time before it signs. With `retire_old` it signs at once, and every token of before is
+/// refused. Who serves knows it within a second.
 ///
 /// # Errors
 /// As [`ControlPlaneError`] says; the database has to be there, with the schema of this build.
@@ -149,7 +149,7 @@ pub async fn rotate_keys(
 /// As [`ControlPlaneError`] says.
 pub async fn run(config: ControlPlaneConfig, drain: Drain) -> Result<(), ControlPlaneError> {
     let egress = Egress::new(&config.egress)?;
-    let telemetry = Telemetry::init("control-plane", &config.telemetry, &egress)?;
+    let telemetry = Telemetry::init("control-plane", &["control_plane"], &config.telemetry, &egress)?;
     drain.on_signals()?;
     let listener = listen(config.control_plane.listen, "control_plane.listen").await?;
     let link_listener = listen(config.control_plane.link_listen, "control_plane.link_listen").await?;

@@ -16,7 +16,5 @@ pub fn migrations() -> Vec<Box<dyn MigrationTrait>> {
     all.push(Box::new(crate::links::MIGRATION));
     all.push(Box::new(crate::clients::MIGRATION));
     all.push(Box::new(crate::documents::MIGRATION));
-    all.push(Box::new(crate::cells::CHAINS));
-    all.push(Box::new(crate::cells::HEARTBEATS));
     all
 }

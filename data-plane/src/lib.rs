@@ -176,7 +176,7 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// As [`CellError`] says.
 pub async fn run(config: CellConfig, drain: Drain) -> Result<(), CellError> {
     let egress = Egress::new(&config.egress)?;
-    let telemetry = Telemetry::init("cell", &config.telemetry, &egress)?;
+    let telemetry = Telemetry::init("cell", &["data_plane", "ledger"], &config.telemetry, &egress)?;
     drain.on_signals()?;
     let address = config.cell.listen;
     let listener = TcpListener::bind(address).await.map_err(|error| CellError::Listen { address, error })?;

@@ -69,9 +69,13 @@ impl TelemetryConfig {
     }
 }
 
-/// What leaves in traces: what our own crates say. Libraries put whole requests, with their credentials, into their spans.
-/// Those of our requests are at debug level, so that they cost nothing where nobody collects them.
-const EXPORTED: &str = "platform=info,ledger=info,data_plane=info,control_plane=info,platform::layers=debug";
+/// What leaves in traces: what this crate and those named in `crates` say. Libraries put whole requests, with their
+/// credentials, into their spans. Those of our requests are at debug level, so that they cost nothing where nobody collects
+/// them.
+fn exported(crates: &[&str]) -> EnvFilter {
+    let own = crates.iter().map(|name| format!(",{name}=info"));
+    EnvFilter::new(format!("platform=info,platform::layers=debug{}", own.collect::<String>()))
+}
 
 /// Why telemetry could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -95,13 +99,14 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Sets up logs, traces and metrics for this process, named `service`. Logs go to standard error. Call it once, inside
-    /// of the runtime.
+    /// Sets up logs, traces and metrics for this process, named `service`, whose own crates are `crates`: traces have what
+    /// these say. Logs go to standard error. Call it once, inside of the runtime.
     ///
     /// # Errors
     /// When the configuration cannot be used.
     pub fn init(
         service: &'static str,
+        crates: &[&str],
         config: &TelemetryConfig,
         egress: &Egress,
     ) -> Result<Self, TelemetryError> {
@@ -114,7 +119,7 @@ impl Telemetry {
         let traces = config.otlp_endpoint.as_deref().map(|url| exporter(service, url, egress)).transpose()?;
         let exported = traces.as_ref().map(|provider| {
             let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
-            layer.with_filter(EnvFilter::new(EXPORTED))
+            layer.with_filter(exported(crates))
         });
         let subscriber =
             Registry::default().with(logs.with_filter(EnvFilter::try_new(&config.filter)?)).with(exported);

@@ -1,22 +1,14 @@
 //! The tables `join_token` and `link_certificate`: what a cell proves itself with. Secrets are stored as their hashes.
 
 use chrono::{DateTime, Utc};
-use platform::{
-    db::{Tx, schema::Columns},
-    pki::Serial,
-};
+use platform::{db::Tx, pki::Serial};
 use sea_orm::{
     ActiveValue::Set, ColumnTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
 };
-use sea_orm_migration::schema::text_null;
 use tenants::id::{CellId, JoinTokenId};
 
 use super::model::JoinToken;
 use crate::{PLATFORM, stored::wrong};
-
-/// By what a certificate was signed: whoever gets it again gets that with it, whatever signs by then.
-pub const CHAINS: Columns =
-    Columns::new("m0180_certificate_chains", "link_certificate", || vec![text_null("chain_pem")]);
 
 mod join_token {
     use sea_orm::entity::prelude::*;
@@ -60,7 +52,7 @@ mod certificate {
         pub cell_id: Uuid,
         pub csr_sha256: String,
         pub certificate_pem: String,
-        pub chain_pem: Option<String>,
+        pub chain_pem: String,
         pub not_after: DateTimeUtc,
         pub issued_at: DateTimeUtc,
         pub seq: i64,
@@ -96,8 +88,8 @@ pub struct Certificate {
     pub csr_sha256: String,
     /// The certificate, PEM.
     pub certificate_pem: String,
-    /// The issuing certificate that signed it, PEM; none of one that was signed before this was kept.
-    pub chain_pem: Option<String>,
+    /// The issuing certificate that signed it, PEM: whoever gets it again gets that with it, whatever signs by then.
+    pub chain_pem: String,
     /// When it ends.
     pub not_after: DateTime<Utc>,
     /// When it was signed.

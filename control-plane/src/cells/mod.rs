@@ -32,14 +32,14 @@ use tenants::{
 };
 
 pub use self::{
-    credentials::{CHAINS, Certificate},
+    credentials::Certificate,
     http::OUT_OF_BOUNDS,
     model::{
         Attestation, Cell, Change, Enrolled, JOIN_TOKEN_LIVES, JoinToken, Lack, MOST_CAPACITY, New,
         STALE_AFTER, Seen, State, Told, Want, next_revision,
     },
     placement::{NoPlace, kinds_held, place_in_tx, placed_in_tx, release_in_tx, settle_in_tx},
-    store::{HEARTBEATS, MIGRATION},
+    store::MIGRATION,
     system::{GRACE, LIFE, MOST_SKEW, Refusal, enrol, forget, instance, known, renew, skew},
 };
 use crate::{PLATFORM, names, regions};
@@ -156,11 +156,7 @@ pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New, dry_run: bool) -> 
                 Done { what: cell.clone(), replayed: false }
             }
         };
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(done)
     })
     .await
@@ -280,11 +276,7 @@ pub async fn update(
             after = changed(after, ctx.wall());
             store::write(&tx, &after).await?;
         }
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(Done { what: (before, after), replayed: false })
     })
     .await
@@ -328,11 +320,7 @@ pub async fn step(
         }
         let after = changed(Cell { state: to, ..before.clone() }, ctx.wall());
         store::write(&tx, &after).await?;
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(Done { what: (before, after), replayed: false })
     })
     .await
@@ -405,11 +393,7 @@ pub async fn attest(
         store::lock(&tx, cell).await?.ok_or(Error::NotFound)?;
         let before = store::get_attestation(&tx, cell, &put.kind).await?;
         store::put_attestation(&tx, cell, put).await?;
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(before)
     })
     .await

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use platform::db::{
     Role, Tx,
-    schema::{Columns, Migration, Privilege, Table},
+    schema::{Migration, Privilege, Table},
 };
 use sea_orm::{
     ActiveValue::Set,
@@ -21,10 +21,6 @@ use crate::{
     PLATFORM,
     stored::{json, to_json, wrong},
 };
-
-/// How a cell is, as its last report said.
-pub const HEARTBEATS: Columns =
-    Columns::new("m0181_cell_heartbeats", "cell", || vec![json_binary_null("told")]);
 
 /// Makes the tables. What a cell says of itself only the worker writes, and only it reads what is secret.
 pub const MIGRATION: Migration = Migration::new("m0120_cells", || {
@@ -51,6 +47,7 @@ pub const MIGRATION: Migration = Migration::new("m0120_cells", || {
             .column(big_integer("report_seq"))
             .column(string_null("report_sha256"))
             .column(string_null("digest"))
+            .column(json_binary_null("told"))
             .column(timestamp_with_time_zone_null("forked_at"))
             .column(big_integer("revision"))
             .column(big_integer("intent_revision"))
@@ -123,6 +120,7 @@ pub const MIGRATION: Migration = Migration::new("m0120_cells", || {
             .column(uuid("cell_id"))
             .column(string("csr_sha256"))
             .column(text("certificate_pem"))
+            .column(text("chain_pem"))
             .column(timestamp_with_time_zone("not_after"))
             .column(timestamp_with_time_zone("issued_at"))
             .column(big_integer("seq"))

@@ -193,7 +193,7 @@ async fn sign(
         cell: cell.id,
         csr_sha256,
         certificate_pem: issued.certificate_pem,
-        chain_pem: Some(issued.chain_pem),
+        chain_pem: issued.chain_pem,
         not_after: issued.not_after,
         issued_at: now,
         seq: seq.saturating_add(1),

@@ -260,7 +260,7 @@ async fn link_enrol(
         contract,
         renew_at: renew_at(&issued),
         certificate_pem: issued.certificate_pem,
-        chain_pem: issued.chain_pem.unwrap_or_else(|| site.ca.chain_pem()),
+        chain_pem: issued.chain_pem,
         root_pem: site.ca.root_pem().to_owned(),
         not_after: issued.not_after,
         lineage: site.lineage,
@@ -286,7 +286,7 @@ async fn link_renew(
     let answer = Issued {
         renew_at: renew_at(&issued),
         certificate_pem: issued.certificate_pem,
-        chain_pem: issued.chain_pem.unwrap_or_else(|| site.ca.chain_pem()),
+        chain_pem: issued.chain_pem,
         not_after: issued.not_after,
         now_at: clock.now(),
     };

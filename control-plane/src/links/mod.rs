@@ -101,8 +101,8 @@ pub async fn publish_in_tx(
     Ok(store::publish(tx, cell, organization, document, revision, sha256).await?)
 }
 
-/// Removes a document whose subject the cell has reported as gone, or has lost, in the caller's transaction in [`PLATFORM`] or the
-/// worker's.
+/// Removes a document whose subject the cell has reported as gone, or has lost, in the caller's transaction in [`PLATFORM`]
+/// or the worker's.
 ///
 /// # Errors
 /// The database's.

@@ -125,11 +125,7 @@ pub async fn create(
                 Done { what: organization.clone(), replayed: false }
             }
         };
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(done)
     })
     .await

@@ -103,11 +103,7 @@ pub async fn put(
         } else if before.as_ref() != Some(&after) {
             store::rename(&tx, &after).await?;
         }
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok((before, after))
     })
     .await

@@ -127,11 +127,7 @@ pub async fn create(db: &Db, ctx: &Ctx, key: &Key, new: &New, dry_run: bool) -> 
                 Done { what: tenant.clone(), replayed: false }
             }
         };
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(done)
     })
     .await
@@ -169,11 +165,7 @@ pub async fn update(
             }
             converge_in_tx(&tx, ctx, id).await?;
         }
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(Done { what: (before, after), replayed: false })
     })
     .await
@@ -290,11 +282,7 @@ pub async fn step(
         }
         let after = move_in_tx(&tx, ctx, id, to, reason).await?;
         converge_in_tx(&tx, ctx, id).await?;
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(Done { what: (before, after), replayed: false })
     })
     .await

@@ -248,17 +248,28 @@ impl Tx {
     /// The outcome is then unknown, unless [`is_conflict`] says that nothing was written.
     #[track_caller]
     pub fn commit(self) -> impl Future<Output = Result<(), DbErr>> + Send {
+        self.commit_at(Location::caller())
+    }
+
+    /// Makes the transaction's writes durable, or of a dry run undoes them.
+    ///
+    /// # Errors
+    /// As [`Tx::commit`] and [`Tx::rollback`].
+    #[track_caller]
+    pub fn end(self, dry_run: bool) -> impl Future<Output = Result<(), DbErr>> + Send {
         let line = Location::caller();
-        async move {
-            if !failpoint::is_armed() || self.writes().await? == self.writes {
-                return self.inner.commit().await;
-            }
-            let Some(step) = Step::begin(line) else { return self.inner.commit().await };
-            step.reached(Side::Before).await;
-            self.inner.commit().await?;
-            step.reached(Side::After).await;
-            Ok(())
+        async move { if dry_run { self.rollback().await } else { self.commit_at(line).await } }
+    }
+
+    async fn commit_at(self, line: &'static Location<'static>) -> Result<(), DbErr> {
+        if !failpoint::is_armed() || self.writes().await? == self.writes {
+            return self.inner.commit().await;
         }
+        let Some(step) = Step::begin(line) else { return self.inner.commit().await };
+        step.reached(Side::Before).await;
+        self.inner.commit().await?;
+        step.reached(Side::After).await;
+        Ok(())
     }
 
     /// A number that is another one when something was written.

@@ -287,7 +287,7 @@ impl Table {
     }
 }
 
-/// A migration that makes tables. What changes them later is [`Columns`], or implements [`MigrationTrait`] itself.
+/// A migration that makes tables. What changes tables later implements [`MigrationTrait`] itself.
 #[derive(Debug)]
 pub struct Migration {
     name: &'static str,
@@ -312,39 +312,6 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for table in (self.tables)() {
             table.create(manager).await?;
-        }
-        Ok(())
-    }
-}
-
-/// A migration that adds columns to a table. They may be null, as they are in the rows from before; who may do something
-/// with whole rows may do it with them.
-#[derive(Debug)]
-pub struct Columns {
-    name: &'static str,
-    table: &'static str,
-    columns: fn() -> Vec<ColumnDef>,
-}
-
-impl Columns {
-    /// The migration `name`, as of [`Migration::new`], adding `columns` to `table`.
-    pub const fn new(name: &'static str, table: &'static str, columns: fn() -> Vec<ColumnDef>) -> Self {
-        Self { name, table, columns }
-    }
-}
-
-impl MigrationName for Columns {
-    fn name(&self) -> &str {
-        self.name
-    }
-}
-
-#[sea_orm_migration::async_trait::async_trait]
-impl MigrationTrait for Columns {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for column in (self.columns)() {
-            // One at a time, as SQLite wants it.
-            manager.alter_table(SeaTable::alter().table(self.table).add_column(column).to_owned()).await?;
         }
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! Where the control plane lives: its folder, configuration and address, and what an operator needs.
 
 use std::{
-    env,
-    fmt::Write,
-    fs,
+    env, fs,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
     time::Duration,
@@ -182,7 +180,7 @@ limit_ms = 5000
         let region = &region.ok_or_else(|| LaunchError::NoRegion(country.to_string()))?.code;
         let store =
             format!("jurisdiction = \"{id}\"\nregion = \"{region}\"\nobjects.folder = \"documents/{id}\"");
-        writeln!(text, "\n[[documents]]\n{store}").expect("a text takes what is written to it");
+        text += &format!("\n[[documents]]\n{store}\n");
     }
     Ok(text)
 }

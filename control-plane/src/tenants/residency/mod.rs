@@ -203,11 +203,7 @@ pub async fn record(
                 Done { what: record.clone(), replayed: false }
             }
         };
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(done)
     })
     .await
@@ -235,11 +231,7 @@ pub async fn withdraw(
             records.withdraw(tenant, id, ctx.now(), &ctx.actor.to_string()).await?;
         }
         let after = records.get(tenant, id).await?.ok_or(Error::NotFound)?;
-        if dry_run {
-            tx.rollback().await?
-        } else {
-            tx.commit().await?
-        }
+        tx.end(dry_run).await?;
         Ok(Done { what: (before, after), replayed: begun != Outcome::New })
     })
     .await

@@ -45,6 +45,8 @@ platform::problem_codes! {
     DOCUMENT_NOT_FOUND = 404 "document_not_found";
     /// The jurisdiction has no store for documents in its country.
     DOCUMENT_STORE_MISSING = 409 "document_store_missing";
+    /// The document lies in another region than the jurisdiction's store does now.
+    DOCUMENT_ELSEWHERE = 409 "document_elsewhere";
     /// The access key of the store cannot be used to sign.
     DOCUMENT_STORE_UNUSABLE = 503 "document_store_unusable", retryable;
 }
@@ -64,6 +66,7 @@ where
             &TEXT_UNUSABLE,
             &OUT_OF_BOUNDS,
             &DOCUMENT_STORE_MISSING,
+            &DOCUMENT_ELSEWHERE,
             &DOCUMENT_STORE_UNUSABLE,
             &codes::STORAGE_FULL
         ))
@@ -73,6 +76,7 @@ where
             document_link,
             &DOCUMENT_NOT_FOUND,
             &DOCUMENT_STORE_MISSING,
+            &DOCUMENT_ELSEWHERE,
             &DOCUMENT_STORE_UNUSABLE,
             &codes::STORAGE_FULL
         ))
@@ -245,6 +249,7 @@ impl From<Error> for Problem {
             Error::NoStore(jurisdiction) => {
                 Problem::new(&DOCUMENT_STORE_MISSING).arg("jurisdiction", jurisdiction.to_string())
             }
+            Error::Elsewhere(region) => Problem::new(&DOCUMENT_ELSEWHERE).arg("region", region.to_string()),
             Error::Link(error) => Problem::new(&DOCUMENT_STORE_UNUSABLE).cause(error),
             Error::Tenant(error) => error.into(),
             Error::Region(error) => error.into(),

@@ -28,6 +28,7 @@ use sea_orm::DbErr;
 use tenants::{
     id::{DocumentId, DocumentLinkId, TenantId},
     jurisdiction::JurisdictionId,
+    region::RegionCode,
 };
 
 pub use self::{
@@ -54,6 +55,9 @@ pub enum Error {
     /// The jurisdiction has no store, or one that lies in no region of its country.
     #[error("there is no store for the documents of {0}")]
     NoStore(JurisdictionId),
+    /// The store of the jurisdiction lies in another region than the document.
+    #[error("the document was put in {0}, where its store is not any more")]
+    Elsewhere(RegionCode),
     /// The link cannot be signed.
     #[error(transparent)]
     Link(#[from] LinkError),
@@ -83,7 +87,7 @@ pub async fn acting(db: &Db, ctx: &Ctx, id: DocumentId) -> Result<Ctx, Error> {
 /// Records what a document is to be, once per key, and gives a link to put it.
 ///
 /// # Errors
-/// [`Error::Invalid`], [`Error::NoStore`], [`Error::Link`]; unknown tenants; the key's and the database's.
+/// [`Error::Invalid`], [`Error::NoStore`], [`Error::Elsewhere`], [`Error::Link`]; unknown tenants; the key's and the database's.
 pub async fn create(
     db: &Db,
     stores: &Stores,
@@ -119,6 +123,7 @@ pub async fn create(
                 Done { what: document.clone(), replayed: false }
             }
         };
+        store.has(&done.what)?;
         documents.given(ctx, ctx.new_id(), done.what.id, Use::Upload).await?;
         tx.commit().await?;
         Ok::<_, Error>(done)
@@ -131,7 +136,7 @@ pub async fn create(
 /// Gives a link to get a document, whether or not it was put.
 ///
 /// # Errors
-/// [`Error::NotFound`], [`Error::NoStore`], [`Error::Link`]; the key's and the database's.
+/// [`Error::NotFound`], [`Error::NoStore`], [`Error::Elsewhere`], [`Error::Link`]; the key's and the database's.
 pub async fn link(
     db: &Db,
     stores: &Stores,
@@ -141,6 +146,7 @@ pub async fn link(
 ) -> Result<Done<Link>, Error> {
     let document = get(db, ctx, id).await?;
     let store = place(db, stores, &slice::get(db, ctx, document.tenant).await?).await?;
+    store.has(&document)?;
     let given = ctx.new_id::<DocumentLinkId>();
     let replayed = db::retry(|| async {
         let tx = db.begin(ctx.scope).await?;

@@ -12,7 +12,10 @@ use platform::{
 use serde::Deserialize;
 use tenants::{environment::Mode, jurisdiction::JurisdictionId, profile, region::RegionCode};
 
-use super::model::{Document, Use};
+use super::{
+    Error,
+    model::{Document, Use},
+};
 
 /// How long a link to put a document is good for: a person looks for the file meanwhile.
 const UPLOAD_LIFE: TimeDelta = TimeDelta::minutes(15);
@@ -106,6 +109,11 @@ impl Stores {
 }
 
 impl Store {
+    /// Whether a document lies here: a store may have been configured elsewhere since.
+    pub fn has(&self, document: &Document) -> Result<(), Error> {
+        if self.region == document.region { Ok(()) } else { Err(Error::Elsewhere(document.region.clone())) }
+    }
+
     /// A link to put or get the object of a document, `{tenant}/{document}`. Nothing is asked of the store.
     pub async fn link(&self, document: &Document, what: Use, clock: &Clock) -> Result<Link, LinkError> {
         let Document { id, tenant, content_type, bytes, sha256, .. } = document;

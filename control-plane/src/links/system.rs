@@ -102,12 +102,14 @@ async fn keep(
     Ok(())
 }
 
-/// Forgets what a full report does not have any more.
+/// Forgets what a full report does not have any more, and what was wanted of it: the cell is not to find that there when
+/// it asks next. Whoever still wants something publishes it anew.
 async fn forget_others(tx: &Tx, cell: CellId, report: &Observed, now: DateTime<Utc>) -> Result<(), DbErr> {
     let there: Vec<EnvironmentId> = report.environments.iter().map(|one| one.id).collect();
     let until = there.last().copied();
     for (environment, organization) in store::forget_between(tx, cell, report.after, until, &there).await? {
         tracing::warn!(%cell, %environment, "a cell has an environment no more that it had");
+        store::unpublish(tx, cell, &environment.to_string()).await?;
         look(tx, environment, organization, now).await?;
     }
     Ok(())

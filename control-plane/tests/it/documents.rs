@@ -246,6 +246,26 @@ async fn a_jurisdiction_without_a_store_in_its_country_is_told_so() {
 }
 
 #[tokio::test]
+async fn a_document_is_not_looked_for_where_it_was_not_put() {
+    let store = TestStore::start().await;
+    for plane in planes(&store.config()).await {
+        let (tenant, own) = owner(&plane).await;
+        let document = id(&create(&plane, &tenant, &own, "acta", &acta()).await.ok(201));
+        // Its store was configured elsewhere since.
+        let moved = "UPDATE document SET region = 'mx-north-1'";
+        plane.root().await.execute_unprepared(moved).await.unwrap();
+        for answer in [
+            link(&plane, &document, &own, "look").await,
+            create(&plane, &tenant, &own, "acta", &acta()).await,
+        ] {
+            let problem = answer.is_problem("document_elsewhere", "another region");
+            assert!(problem["detail"].as_str().unwrap().contains("mx-north-1"), "{problem}");
+        }
+        assert_eq!(given(&plane).await.len(), 1, "no other link was given");
+    }
+}
+
+#[tokio::test]
 async fn the_store_is_not_asked() {
     let store = TestStore::start().await;
     let (mut config, kept) = (store.config(), tempfile::tempdir().unwrap());

@@ -294,6 +294,8 @@ impl Link {
             state.join = Some(join.id);
             state.url = Some(join.url.clone());
             state.answered(enrolled.now_at, now);
+            // What the control plane has heard before may have been of another database.
+            state.resync = true;
             if state.lineage != enrolled.lineage {
                 state.begin_anew(enrolled.lineage);
             }

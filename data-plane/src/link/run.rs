@@ -9,7 +9,7 @@ use tenants::{
     id::EnvironmentId,
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -183,10 +183,10 @@ impl Link {
             }
         };
         tries.fine();
-        let sessions = watch::Sender::new(first);
+        let (sessions, told) = (watch::Sender::new(first), Notify::new());
         tokio::select! {
-            error = self.polls(&sessions) => error,
-            error = self.reports(&sessions) => error,
+            error = self.polls(&sessions, &told) => error,
+            error = self.reports(&sessions, &told) => error,
         }
     }
 
@@ -204,8 +204,10 @@ impl Link {
         Ok(session)
     }
 
-    /// Asks what is wanted, again and again.
-    async fn polls(&self, sessions: &Sessions) -> Error {
+    /// Asks what is wanted, again and again, once what is there was told: a cell that was restored from a backup would take
+    /// the wish of before, for an environment that the backup does not have, and make that one empty.
+    async fn polls(&self, sessions: &Sessions, told: &Notify) -> Error {
+        told.notified().await;
         let mut tries = Tries::of(self, Call::Poll);
         let mut changed = sessions.subscribe();
         loop {
@@ -253,8 +255,9 @@ impl Link {
         Ok(!news && begun.elapsed() < SOON.min(self.0.pace.wait))
     }
 
-    /// Reports what is new, or after a while that nothing is; renews the certificate when its time has come.
-    async fn reports(&self, sessions: &Sessions) -> Error {
+    /// Reports what is new, or after a while that nothing is; renews the certificate when its time has come. Notifies
+    /// `told` whenever there is nothing more to say.
+    async fn reports(&self, sessions: &Sessions, told: &Notify) -> Error {
         let mut tries = Tries::of(self, Call::Report);
         let mut renewals = Tries::of(self, Call::Renew);
         let mut renew_from = Instant::now();
@@ -286,6 +289,7 @@ impl Link {
                 Ok(more) => {
                     tries.fine();
                     if !more {
+                        told.notify_one();
                         self.news(&mut changes).await;
                     }
                 }

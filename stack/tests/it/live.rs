@@ -17,12 +17,12 @@ use platform::{
     oauth::Credential,
     pki,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tenants::{id::ClientId, profile::profile};
 use uuid::Uuid;
 
-use crate::cells::tambo;
+use crate::{cells::tambo, planes::until};
 
 /// A plane of its own, with what the program beside this file has made: keys, certificates, clients.
 struct Site {
@@ -73,6 +73,38 @@ impl Site {
         assert!(ready.unwrap().status.success());
     }
 
+    /// Serves as a control plane of these operators.
+    fn serve_control_plane(&mut self, operators: &str) {
+        pki::init(self.folder.path(), Clock::system().now()).unwrap();
+        let (at, link) = (|name: &str| self.at(name).display().to_string(), free());
+        let config = format!(
+            "{operators}[control_plane]\nmode = \"live\"\nlisten = \"{}\"\npublic_url = \"{}\"\n\
+             link_listen = \"{link}\"\nlink_url = \"https://{link}\"\n[pki]\nroot_certificate_file = \"{}\"\n\
+             issuing_certificate_file = \"{}\"\nissuing_key_file = \"{}\"\n",
+            self.listen,
+            self.url,
+            at("root/root.pem"),
+            at("issuing/issuing.pem"),
+            at("issuing/issuing.key"),
+        );
+        self.serve("control-plane", &config);
+    }
+
+    /// Serves as a cell, which gets its environments from this configuration.
+    fn serve_cell(&mut self, environments: &str) {
+        let profile = profile(&"mx-cnbv".parse().unwrap()).unwrap();
+        let config = format!(
+            "{environments}[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\nmode = \"live\"\nlisten = \"{}\"\n\
+             public_url = \"{}\"\n[objects]\nfolder = \"{}\"\n[profile_review]\nversion = \"{}\"\nby = \"a test\"\n\
+             on = \"2026-11-20\"\n",
+            self.listen,
+            self.url,
+            self.at("objects").display(),
+            profile.version,
+        );
+        self.serve("cell", &config);
+    }
+
     /// Runs the program as the client whose file this is: what it printed, or what it said.
     async fn run(&self, client: &str, line: &str) -> Result<String, String> {
         let mut command = tambo();
@@ -118,16 +150,8 @@ fn python(folder: &Path, words: &[&str], url: Option<&str>) -> String {
 #[tokio::test]
 async fn a_live_cell_takes_bound_tokens_alone_from_clients_of_any_make() {
     let mut site = Site::new().await;
-    let config = format!(
-        "{}[cell]\nname = \"mx-1\"\njurisdiction = \"mx-cnbv\"\nmode = \"live\"\nlisten = \"{}\"\npublic_url = \"{}\"\n\
-         [objects]\nfolder = \"{}\"\n[profile_review]\nversion = \"{}\"\nby = \"a test\"\non = \"2026-11-20\"\n",
-        site.environments,
-        site.listen,
-        site.url,
-        site.at("objects").display(),
-        profile(&"mx-cnbv".parse().unwrap()).unwrap().version,
-    );
-    site.serve("cell", &config);
+    let environments = site.environments.clone();
+    site.serve_cell(&environments);
     let said = python(site.folder.path(), &["check"], Some(&site.url));
     assert!(said.lines().count() >= 28, "{said}");
 }
@@ -148,10 +172,11 @@ fn operator(site: &Site, file: &str, number: u128, by: impl FnOnce(Credential) -
     )
 }
 
-/// The request of these headers, sent by somebody else's program.
-fn curl(site: &Site, headers: &str, url: &str) -> String {
+/// The request of these headers, sent by somebody else's program: the status of the answer, after the body if that goes to
+/// standard output.
+fn curl(site: &Site, headers: &str, url: &str, more: &[&str]) -> String {
     let mut command = Command::new("curl");
-    command.args(["--silent", "--output", "/dev/null", "--write-out", "%{http_code}", "--header", "@-"]);
+    command.args(["--silent", "--write-out", "%{http_code}", "--header", "@-"]).args(more);
     command.arg("--cacert").arg(site.at("root.pem")).arg(url).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
     child.stdin.take().unwrap().write_all(headers.as_bytes()).unwrap();
@@ -161,23 +186,10 @@ fn curl(site: &Site, headers: &str, url: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_control_plane_is_driven_by_who_has_a_key_or_a_certificate() {
     let mut site = Site::new().await;
-    pki::init(site.folder.path(), Clock::system().now()).unwrap();
     let by_key = operator(&site, "key.json", 1, Credential::with_dpop);
     let certified = |made: Credential| made.with_certificate(Clock::system().now()).unwrap();
     let by_certificate = operator(&site, "certificate.json", 2, certified);
-    let at = |name: &str| site.at(name).display().to_string();
-    let config = format!(
-        "{by_key}{by_certificate}[control_plane]\nmode = \"live\"\nlisten = \"{}\"\npublic_url = \"{}\"\n\
-         link_listen = \"{}\"\n[pki]\nroot_certificate_file = \"{}\"\nissuing_certificate_file = \"{}\"\n\
-         issuing_key_file = \"{}\"\n",
-        site.listen,
-        site.url,
-        free(),
-        at("root/root.pem"),
-        at("issuing/issuing.pem"),
-        at("issuing/issuing.key"),
-    );
-    site.serve("control-plane", &config);
+    site.serve_control_plane(&format!("{by_key}{by_certificate}"));
     site.json("key.json", "regions put mx-1 --country MX --name Querétaro").await;
     let regions = site.json("certificate.json", "regions list").await;
     assert_eq!(regions[0]["code"], "mx-1", "{regions}");
@@ -229,8 +241,9 @@ async fn a_live_control_plane_is_driven_by_who_has_a_key_or_a_certificate() {
         assert!(headers.starts_with(&format!("Authorization: {scheme} ")), "{headers}");
         // A certificate is shown by the connection.
         let expected = if scheme == "DPoP" { "200" } else { "401" };
-        assert_eq!(curl(&site, &headers, &url), expected, "{file}");
-        assert_eq!(curl(&site, &headers, &url), "401", "{file}: again");
+        let status = || curl(&site, &headers, &url, &["--output", "/dev/null"]);
+        assert_eq!(status(), expected, "{file}");
+        assert_eq!(status(), "401", "{file}: again");
     }
     let headers =
         site.run("certificate.json", &format!("token --dpop --headers-for GET {url}")).await.unwrap();
@@ -239,4 +252,75 @@ async fn a_live_control_plane_is_driven_by_who_has_a_key_or_a_certificate() {
     stranger.args(["regions", "list"]).env_clear().env("TAMBO_URL", &site.url);
     let stranger = stranger.env("TAMBO_CLIENT_FILE", site.at("key.json")).output().unwrap();
     assert!(!stranger.status.success(), "its certificate leads to no root that everybody trusts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_comes_to_a_live_environment_over_both_planes() {
+    let (mut plane, mut cell) = (Site::new().await, Site::new().await);
+    let operators = operator(&plane, "key.json", 1, Credential::with_dpop);
+    plane.serve_control_plane(&operators);
+    let ask = async |line: String| plane.json("key.json", &line).await;
+    let id = |answer: &Value| answer["id"].as_str().unwrap().to_owned();
+
+    ask("regions put mx-1 --country MX --name Querétaro".to_owned()).await;
+    let declare = "--name mx-1 --jurisdiction mx-cnbv --region mx-1 --mode live --capacity 5";
+    let declared = id(&ask(format!("cells create {declare}")).await);
+    let token = ask(format!("cells join-token {declared}")).await;
+    fs::write(cell.at("join.token"), token["token"].as_str().unwrap()).unwrap();
+    let file = cell.at("join.token").display().to_string();
+    cell.serve_cell(&format!(
+        "[link]\njoin_token_file = \"{file}\"\nregion = \"mx-1\"\n[egress]\nallow = [\"127.0.0.1:*\"]\n"
+    ));
+
+    let made = "organizations create --name Tianguis --country MX --external-id tianguis";
+    let organization = id(&ask(made.to_owned()).await);
+    let draft =
+        format!("--organization {organization} --name Tianguis --jurisdiction mx-cnbv --licence IFPE");
+    let tenant = id(&ask(format!("tenants create {draft}")).await);
+    for verb in ["verify", "approve"] {
+        ask(format!("tenants {verb} {tenant} --reason papers_seen")).await;
+    }
+    let declare = format!("environments create --tenant {tenant} --mode live --region mx-1");
+    let moved = plane.run("key.json", &format!("{declare} --clock-offset-ms 1")).await.unwrap_err();
+    assert!(moved.contains("clock_live"), "{moved}");
+    let done = ask(format!("{declare} --follow")).await;
+    assert_eq!(done["state"], "succeeded", "{done}");
+    let environment = done["subject_id"].as_str().unwrap();
+    assert_eq!(ask(format!("environments get {environment}")).await["cell_url"], cell.url.as_str());
+    assert_eq!(ask(format!("tenants get {tenant}")).await["state"], "active");
+
+    let client = |name: &str, binding: &str| {
+        format!(
+            "clients create --environment {environment} --name core --scope internal-accounts:write \
+             --scope transfers:write --binding {binding} --file {}",
+            cell.at(name).display()
+        )
+    };
+    let unbound = plane.run("key.json", &client("none.json", "none")).await.unwrap_err();
+    assert!(unbound.contains("client_unbound"), "{unbound}");
+    ask(client("core.json", "dpop")).await;
+    until("the cell knows the client", async || cell.run("core.json", "token").await.is_ok()).await;
+
+    let post = async |path: &str, key: &str, body: Value| {
+        let url = format!("{}{path}", cell.url);
+        let headers = cell.run("core.json", &format!("token --headers-for POST {url}")).await.unwrap();
+        let headers = format!("{headers}Content-Type: application/json\nIdempotency-Key: {key}\n");
+        let said = curl(&cell, &headers, &url, &["--data", &body.to_string()]);
+        let answer = said.strip_suffix("201").unwrap_or_else(|| panic!("{path}: {said}"));
+        serde_json::from_str::<Value>(answer).unwrap()
+    };
+    let open = async |name: &str| {
+        let new = json!({"name": name, "class": "asset", "external_id": name});
+        id(&post("/v1/internal-accounts", name, new).await)
+    };
+    let (debit, credit) = (open("till").await, open("vault").await);
+    let transfer = json!({
+        "type": "transfer", "debit_account_id": debit, "credit_account_id": credit,
+        "amount": {"amount": 4_711, "currency": "MXN"},
+    });
+    let posted = post("/v1/transfers", "first", transfer).await;
+    assert_eq!(posted["amount"]["amount"], 4_711, "{posted}");
+    // The operator of the control plane is nobody here.
+    let stranger = plane.at("key.json").display().to_string();
+    assert!(cell.run(&stranger, "token").await.unwrap_err().contains("invalid_client"));
 }

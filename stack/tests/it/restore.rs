@@ -148,6 +148,42 @@ async fn an_environment_that_its_cell_has_lost_is_called_missing_and_is_not_made
     assert_eq!(condition(&plane.read(&path).await, "Reported"), "false");
 }
 
+#[tokio::test]
+async fn a_cell_that_was_restored_tells_what_it_has_before_it_asks() {
+    let home = Home::sqlite(now()).await;
+    let (plane, cell_home, cell, cell_id) = settled(&home).await;
+    let (tenant, own) = plane.tenant("tianguis").await;
+    let kept = plane.declare_environment(&tenant, &own).await;
+    plane.environment_comes_to(&kept, "ready").await;
+    cell.stop().await;
+    let (file, backup) = (cell_home.folder().join("cell.db"), cell_home.folder().join("backup.db"));
+    fs::copy(&file, &backup).unwrap();
+
+    let cell = cell_home.start(&home.clock).await;
+    let (tenant, own) = plane.tenant("mercado").await;
+    let lost = plane.declare_environment(&tenant, &own).await;
+    plane.environment_comes_to(&lost, "ready").await;
+    cell.stop().await;
+    fs::copy(&backup, &file).unwrap();
+
+    // It finds what is wanted of the one it has lost, and does not ask for it.
+    let there = "SELECT count(*) FROM environment";
+    let cell = cell_home.start(&home.clock).await;
+    cell.is_refused("cell_forked").await;
+    assert_eq!(numbers(&cell.app.db, there).await, [1]);
+    cell_home.put_token(&plane.join_token(cell_id, json!({"replace_instance": true})).await);
+    cell.is_up().await;
+    let path = format!("/v1/environments/{lost}");
+    until("it is called missing", async || condition(&plane.look(&path).await, "Reported") == "false").await;
+    plane.ask(&kept, "suspensions").await;
+    plane.environment_comes_to(&kept, "suspended").await;
+    assert_eq!(numbers(&cell.app.db, there).await, [1], "it was not made anew");
+    // What is left of it in the control plane may go.
+    plane.ask(&lost, "removals").await;
+    plane.environment_comes_to(&lost, "removed").await;
+    assert_eq!(plane.read(&format!("/v1/cells/{cell_id}")).await["placed"], 1);
+}
+
 /// A client of an environment with this key.
 async fn make(plane: &Plane, environment: &str, key: &Credential) -> String {
     let public = key.public();

@@ -8,7 +8,7 @@ use std::{
 
 use tenants::contract::SPOKEN;
 
-use super::{Act, Walk, site::Who};
+use super::{WHOLE, Walk, site::Who};
 use crate::planes::until;
 
 /// Where this build's repository is.
@@ -70,9 +70,10 @@ async fn full_a_cell_of_the_version_before_converges() {
     walk.site.start(Who::Cell, None);
 
     let mut shown = serde_json::Value::Null;
-    for act in Act::ALL {
-        walk.environments = walk.acting(act).await;
-        walk.compare(act).await;
+    for act in WHOLE {
+        walk.prepare(*act).await;
+        walk.environments = walk.acting(*act).await;
+        walk.compare(*act).await;
         until("the cell is heard of", async || {
             let cells = walk.site.caller.get("/v1/cells?name=mx-before").await;
             cells["data"][0]["stale"] == false

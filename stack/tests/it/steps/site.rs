@@ -287,15 +287,20 @@ impl Caller {
     }
 
     pub async fn get(&self, path: &str) -> Value {
-        self.ask(Method::GET, path, None).await
+        self.ask(Method::GET, path, None).await.unwrap_or_else(|refused| panic!("{path}: {refused}"))
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Value {
+        self.try_post(path, body).await.unwrap_or_else(|refused| panic!("{path}: {refused}"))
+    }
+
+    /// Or the problem.
+    pub async fn try_post(&self, path: &str, body: Value) -> Result<Value, Value> {
         self.ask(Method::POST, path, Some(body)).await
     }
 
-    /// Sends the same request until there is a final answer, which must be a good one.
-    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+    /// Sends the same request until there is a final answer.
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Result<Value, Value> {
         let key = format!("{:032x}", random::bits());
         loop {
             tokio::time::sleep(PAUSE).await;
@@ -309,11 +314,11 @@ impl Caller {
                 let status = answer.status();
                 // A process that was killed does not finish its answers.
                 match answer.json::<Value>().await {
-                    Ok(body) if status.is_success() => return body,
+                    Ok(body) if status.is_success() => return Ok(body),
                     // It has ended.
                     Ok(_) if status == StatusCode::UNAUTHORIZED => *self.token.lock().await = None,
-                    Ok(body) => assert_eq!(body["retryable"], true, "{path}: {status} {body}"),
-                    Err(_) => {}
+                    Ok(body) if body["retryable"] != true => return Err(body),
+                    _ => {}
                 }
             }
         }

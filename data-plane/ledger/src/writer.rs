@@ -5,11 +5,15 @@
 //! processes may write one shard. The head row, the guard, decides who goes first.
 
 use std::{
+    future::poll_fn,
+    mem,
     sync::{Arc, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
 use chrono::{DateTime, Utc};
+use futures::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, oneshot};
 
 use crate::{
@@ -49,6 +53,10 @@ pub struct Command {
     /// Its room among what waits; given back when the writer takes it.
     pub room: Option<OwnedSemaphorePermit>,
 }
+
+/// So many more calls are decided in less time than a transaction costs. Where fewer wait, more may come while the batch
+/// before is written; where more wait, they are decided meanwhile.
+const FEW: usize = 32;
 
 /// How often a batch is tried again before its callers are told.
 const ATTEMPTS: u32 = 4;
@@ -122,6 +130,9 @@ pub async fn run<S: Store>(
                 Ok(Begun::behind(tx, before))
             };
             let begun = begun.await;
+            if mine.is_none() && queue.commands.len() < FEW {
+                mine = Some(pen.lock().await);
+            }
             let (calls, replies) = queue.batch(first);
             let decided = match begun {
                 Ok(begun) => {
@@ -152,7 +163,7 @@ pub async fn run<S: Store>(
             };
             drop(pen);
             // The next batch is sent before this one's callers, who may be hundreds, are woken.
-            tokio::task::yield_now().await;
+            others_first().await;
             reply(
                 replies,
                 match done {
@@ -162,8 +173,23 @@ pub async fn run<S: Store>(
             );
         }
     };
-    // One batch is read and decided, one written and committed, one answered.
-    tokio::join!(turns(), turns(), turns());
+    // One batch is read and decided, one written and committed, one answered. Each has its own waker: who may write next
+    // does so in the same turn of the task, not behind the requests that wait for a worker.
+    let mut three: FuturesUnordered<_> = [turns(), turns(), turns()].into_iter().collect();
+    while three.next().await.is_some() {}
+}
+
+/// Lets those that share the task and can go on do so.
+async fn others_first() {
+    let mut gone = false;
+    poll_fn(|context| {
+        if mem::replace(&mut gone, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// What a shard's writers share.

@@ -17,6 +17,15 @@ pub struct Cpu {
 }
 
 impl Cpu {
+    /// Of two runs.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            server: self.server + other.server,
+            database: self.database + other.database,
+            driver: self.driver + other.driver,
+        }
+    }
+
     /// What was used since `before`.
     pub fn since(self, before: Self) -> Self {
         Self {

@@ -58,6 +58,16 @@ impl Outcome {
         self.units as f64 / self.elapsed.as_secs_f64()
     }
 
+    /// Takes what came of another run in.
+    pub fn add(&mut self, other: Self) {
+        self.units += other.units;
+        self.elapsed += other.elapsed;
+        self.cpu = self.cpu.plus(other.cpu);
+        self.acknowledged += other.acknowledged;
+        self.latencies.extend(other.latencies);
+        self.latencies.sort_unstable();
+    }
+
     /// A latency in milliseconds; `at` from 0 to 1.
     pub fn percentile(&self, at: f64) -> f64 {
         percentile(&self.latencies, at)

@@ -309,11 +309,11 @@ async fn a_tenant_comes_to_a_live_environment_over_both_planes() {
         let answer = said.strip_suffix("201").unwrap_or_else(|| panic!("{path}: {said}"));
         serde_json::from_str::<Value>(answer).unwrap()
     };
-    let open = async |name: &str| {
-        let new = json!({"name": name, "class": "asset", "external_id": name});
+    let open = async |name: &str, class: &str| {
+        let new = json!({"name": name, "class": class, "external_id": name});
         id(&post("/v1/internal-accounts", name, new).await)
     };
-    let (debit, credit) = (open("till").await, open("vault").await);
+    let (debit, credit) = (open("till", "asset").await, open("fees", "income").await);
     let transfer = json!({
         "type": "transfer", "debit_account_id": debit, "credit_account_id": credit,
         "amount": {"amount": 4_711, "currency": "MXN"},

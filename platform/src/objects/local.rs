@@ -58,6 +58,7 @@ pub(super) async fn start(folder: &Path) -> Result<Local, StartError> {
     let root = folder.join("store");
     fs::create_dir_all(root.join(BUCKET)).map_err(failed)?;
     let lock = held(folder).await?;
+    prune(&root.join(BUCKET)).map_err(failed)?;
     let keys = KeyFiles { id: folder.join("access.key"), secret: folder.join("secret.key") };
     let (id, secret) = (key(&keys.id).map_err(failed)?, key(&keys.secret).map_err(failed)?);
     let files = FileSystem::new(&root).map_err(|error| failed(io::Error::other(format!("{error:?}"))))?;
@@ -148,7 +149,7 @@ struct Files {
 }
 
 impl Files {
-    /// Removes what `s3s-fs` keeps beside an object, and the folders that it was the last in.
+    /// Removes what `s3s-fs` keeps beside an object; before the object goes, so that who dies in between finds it again.
     fn forget(&self, key: &str) -> io::Result<()> {
         let name = |text: &str| URL_SAFE_NO_PAD.encode(text);
         let beside = format!(".bucket-{}.object-{}", name(BUCKET), name(key));
@@ -158,6 +159,11 @@ impl Files {
                 _ => {}
             }
         }
+        Ok(())
+    }
+
+    /// Removes the folders that an object was the last in.
+    fn leave(&self, key: &str) {
         let mut folder = Path::new(key);
         while let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
             folder = above;
@@ -166,8 +172,22 @@ impl Files {
                 break;
             }
         }
-        Ok(())
     }
+}
+
+/// Removes the folders in this one that have nothing in them, which who dies between an object and its folder leaves behind;
+/// whether nothing is left in it.
+fn prune(folder: &Path) -> io::Result<bool> {
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_gone = path.is_dir() && prune(&path)?;
+        if is_gone {
+            fs::remove_dir(&path)?;
+        }
+        is_empty &= is_gone;
+    }
+    Ok(is_empty)
 }
 
 #[async_trait::async_trait]
@@ -188,9 +208,10 @@ impl S3 for Files {
         let put = self.files.put_object(req).await;
         if put.is_err() && !there && file.exists() {
             // `s3s-fs` writes first, and then looks whether the content has the hash that was announced.
-            fs::remove_file(&file)
-                .and_then(|()| self.forget(&key))
+            self.forget(&key)
+                .and_then(|()| fs::remove_file(&file))
                 .map_err(|error| s3_error!(error, InternalError))?;
+            self.leave(&key);
         }
         put
     }
@@ -213,10 +234,11 @@ impl S3 for Files {
     ) -> S3Result<S3Response<DeleteObjectsOutput>> {
         let keys: Vec<String> = req.input.delete.objects.iter().map(|one| one.key.clone()).collect();
         let _alone = self.changes.write().await;
-        let deleted = self.files.delete_objects(req).await?;
-        for key in keys {
-            self.forget(&key).map_err(|error| s3_error!(error, InternalError))?;
+        for key in &keys {
+            self.forget(key).map_err(|error| s3_error!(error, InternalError))?;
         }
+        let deleted = self.files.delete_objects(req).await?;
+        keys.iter().for_each(|key| self.leave(key));
         Ok(deleted)
     }
 }

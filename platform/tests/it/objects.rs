@@ -123,7 +123,12 @@ async fn the_embedded_store_is_its_folder_and_one_process_has_it() {
     let refused = open(&config, &nobody()).await.unwrap_err();
     assert!(matches!(refused, StartError::InUse(_)), "{refused}");
     drop(first);
+    // As who dies between the last object and its folder leaves it.
+    let bucket = home.path().join("objects").join("store").join("objects");
+    fs::create_dir_all(bucket.join("env_2").join("export")).unwrap();
     let second = open(&config, &nobody()).await.unwrap();
+    assert_eq!(second.folders(None).await.unwrap(), ["env_1"]);
+    assert!(!bucket.join("env_2").exists());
     let folder = second.folder(&"env_1").unwrap();
     assert_eq!(text(&folder, "k").await.as_deref(), Some("kept"));
     let secret = home.path().join("objects").join("secret.key");

@@ -25,7 +25,6 @@ use platform::{
     drain::Drain,
     egress::{Egress, EgressError},
     keys::Keys,
-    oauth::keys::Rotation,
     objects::Objects,
     telemetry::{Readiness, Telemetry, TelemetryError},
     tls::{self, TlsError},
@@ -150,11 +149,7 @@ pub async fn rotate_keys(config: CellConfig, clock: Clock, retire_old: bool) -> 
     db.check_schema(migrations::migrations).await?;
     let keys = Keys::start(db.clone(), config.cell.shards, &config.keys, clock.now()).await?;
     let issuer = app::issuer(&config, &db, &keys, &clock).await?;
-    let rotated = if retire_old {
-        issuer.replace_keys().await
-    } else {
-        issuer.rotate_now(Rotation::USUAL.announced).await
-    };
+    let rotated = issuer.rotate_keys(retire_old).await;
     db.close().await.map_err(StartError::from)?;
     Ok(rotated?)
 }

@@ -302,9 +302,7 @@ pub async fn change(
         if dry_run {
             return Err(Error::Planned(Box::new((Some(before), after))));
         }
-        if !clients.update(&before, &after).await? {
-            return Err(Error::Changed);
-        }
+        clients.update(&before, &after).await?;
         // Of one that is being removed nothing is left to tell.
         if before.environment.is_none()
             || environment.as_ref().is_some_and(|one| one.desired != Desired::Removed)
@@ -400,9 +398,8 @@ pub async fn recover_in_tx(
             continue;
         }
         let after = ours.clone().reconciled(intent, ctx.now());
-        // Who changed it meanwhile makes the next run begin anew.
-        if after != ours && !clients.update(&ours, &after).await? {
-            return Err(DbErr::RecordNotUpdated);
+        if after != ours {
+            clients.update(&ours, &after).await?;
         }
     }
     Ok(())

@@ -217,7 +217,7 @@ impl<'a> Clients<'a> {
     }
 
     /// Writes all that may change of `after`, if the row still has the version of `before`.
-    pub async fn update(&self, before: &Client, after: &Client) -> Result<bool, DbErr> {
+    pub async fn update(&self, before: &Client, after: &Client) -> Result<(), DbErr> {
         let updated = Entity::update_many()
             .col_expr(Column::Name, Expr::val(after.name.clone()))
             .col_expr(Column::Proof, Expr::val(to_json(&after.proof)?))
@@ -233,6 +233,6 @@ impl<'a> Clients<'a> {
             .filter(Column::Version.eq(before.version))
             .exec(&**self.tx)
             .await?;
-        Ok(updated.rows_affected == 1)
+        if updated.rows_affected == 1 { Ok(()) } else { Err(DbErr::RecordNotUpdated) }
     }
 }

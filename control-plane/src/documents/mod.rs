@@ -87,7 +87,8 @@ pub async fn acting(db: &Db, ctx: &Ctx, id: DocumentId) -> Result<Ctx, Error> {
 /// Records what a document is to be, once per key, and gives a link to put it.
 ///
 /// # Errors
-/// [`Error::Invalid`], [`Error::NoStore`], [`Error::Elsewhere`], [`Error::Link`]; unknown tenants; the key's and the database's.
+/// [`Error::Invalid`], [`Error::NoStore`], [`Error::Elsewhere`], [`Error::Link`]; unknown tenants; the key's and the
+/// database's.
 pub async fn create(
     db: &Db,
     stores: &Stores,

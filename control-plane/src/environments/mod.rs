@@ -255,14 +255,17 @@ pub async fn ask(
     .await
 }
 
-/// Wants something else of an environment in the caller's transaction, whatever operation runs; whether it still was as
-/// `before` says.
+/// Wants something else of an environment in the caller's transaction, whatever operation runs.
 ///
 /// # Errors
-/// The database's.
-pub async fn want_in_tx(tx: &Tx, ctx: &Ctx, before: &Environment, ask: &Ask) -> Result<bool, DbErr> {
+/// [`DbErr::RecordNotUpdated`] if it is not as `before` says any more; the database's.
+pub async fn want_in_tx(tx: &Tx, ctx: &Ctx, before: &Environment, ask: &Ask) -> Result<(), DbErr> {
     let after = before.with(ask, ctx.now());
-    Ok(after == *before || Environments::new(tx, ctx.scope).update(before, &after).await?)
+    if after == *before || Environments::new(tx, ctx.scope).update(before, &after).await? {
+        Ok(())
+    } else {
+        Err(DbErr::RecordNotUpdated)
+    }
 }
 
 /// Raises the generation of an environment in the caller's transaction, whatever else happens to it, because something
@@ -280,7 +283,7 @@ pub async fn raise_in_tx(tx: &Tx, ctx: &Ctx, id: EnvironmentId) -> Result<(), Db
 /// one, which looks at the tenant again.
 ///
 /// # Errors
-/// [`Error::Changed`]; the operation's, and the database's.
+/// [`DbErr::RecordNotUpdated`] if it is not as `before` says any more; the operation's, and the database's.
 pub async fn follow_in_tx(
     tx: &Tx,
     ctx: &Ctx,
@@ -302,7 +305,7 @@ pub async fn follow_in_tx(
     let mut after = before.with(ask, ctx.now());
     observe(&mut after.conditions, seen);
     if !Environments::new(tx, ctx.scope).update(before, &after).await? {
-        return Err(Error::Changed);
+        return Err(DbErr::RecordNotUpdated.into());
     }
     let id = ctx.new_id::<OperationId>();
     operations::begin_in_tx(tx, ctx, id, ask.kind(), &subject, after.generation).await?;
@@ -327,9 +330,7 @@ async fn carry_in_tx(
     before: &Environment,
     ask: &Ask,
 ) -> Result<Operation, Error> {
-    if !want_in_tx(tx, ctx, before, ask).await? {
-        return Err(Error::Changed);
-    }
+    want_in_tx(tx, ctx, before, ask).await?;
     let subject = before.id.to_string();
     if let Some(running) = operations::open_in_tx(tx, ctx, &subject).await? {
         let reason = operations::Reason { code: "removed".to_owned(), detail: None };

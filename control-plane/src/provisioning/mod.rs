@@ -511,10 +511,8 @@ pub async fn cancel(db: &Db, ctx: &Ctx, id: OperationId) -> Result<(), Error> {
             return Ok(());
         };
         let Some(before) = environments::get_in_tx(&tx, ctx, subject).await? else { return Ok(()) };
-        if before.desired != Desired::Removed
-            && !environments::want_in_tx(&tx, ctx, &before, &Ask::Remove).await?
-        {
-            return Err(DbErr::RecordNotUpdated.into());
+        if before.desired != Desired::Removed {
+            environments::want_in_tx(&tx, ctx, &before, &Ask::Remove).await?;
         }
         environments::converge_in_tx(&tx, ctx, subject).await?;
         Ok(tx.commit().await?)

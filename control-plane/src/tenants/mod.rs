@@ -160,9 +160,7 @@ pub async fn update(
         }
         let after = before.with(change, ctx.now())?;
         if after != before {
-            if !tenants.update(&before, &after).await? {
-                return Err(Error::Changed);
-            }
+            tenants.update(&before, &after).await?;
             converge_in_tx(&tx, ctx, id).await?;
         }
         tx.end(dry_run).await?;
@@ -174,7 +172,8 @@ pub async fn update(
 /// Moves a tenant's state, for this reason, in the caller's transaction.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::State`] if the state does not lead there, or led elsewhere meanwhile; the database's.
+/// [`Error::NotFound`]; [`Error::State`] if the state does not lead there; [`DbErr::RecordNotUpdated`] if it led elsewhere
+/// meanwhile; the database's.
 pub async fn move_in_tx(
     tx: &Tx,
     ctx: &Ctx,
@@ -195,14 +194,7 @@ pub async fn move_in_tx(
         updated_at: ctx.now(),
         ..before.clone()
     };
-    if !tenants.update(&before, &after).await? {
-        let now = tenants.get(id).await?.ok_or(Error::NotFound)?;
-        return if now.state == before.state {
-            Err(Error::Changed)
-        } else {
-            Err(Error::State { from: now.state, to })
-        };
-    }
+    tenants.update(&before, &after).await?;
     let moved = Moved {
         seq: after.version,
         from: before.state,
@@ -242,11 +234,7 @@ pub async fn converged_in_tx(tx: &Tx, ctx: &Ctx, before: &Tenant, after: Tenant)
         updated_at: ctx.now(),
         ..before.clone()
     };
-    if Tenants::new(tx, ctx.scope).update(before, &after).await? {
-        Ok(())
-    } else {
-        Err(DbErr::RecordNotUpdated)
-    }
+    Tenants::new(tx, ctx.scope).update(before, &after).await
 }
 
 /// Takes a tenant a step further in its life, once per key, if it has a version that the caller admits; what it was and

@@ -265,7 +265,7 @@ impl<'a> Tenants<'a> {
     }
 
     /// Writes all that may change of `after`, if the row is still as `before` says.
-    pub async fn update(&self, before: &Tenant, after: &Tenant) -> Result<bool, DbErr> {
+    pub async fn update(&self, before: &Tenant, after: &Tenant) -> Result<(), DbErr> {
         let reason = after.reason.as_ref();
         let updated = Entity::update_many()
             .col_expr(Column::Name, Expr::val(after.name.as_str()))
@@ -285,7 +285,7 @@ impl<'a> Tenants<'a> {
             .filter(Column::Version.eq(before.version))
             .exec(&**self.tx)
             .await?;
-        Ok(updated.rows_affected == 1)
+        if updated.rows_affected == 1 { Ok(()) } else { Err(DbErr::RecordNotUpdated) }
     }
 
     fn moves(&self, id: TenantId) -> sea_orm::Select<tenant_move::Entity> {

@@ -184,6 +184,22 @@ async fn a_change_needs_the_version_that_was_seen() {
 }
 
 #[tokio::test]
+async fn changes_at_once_to_whatever_version_there_is_all_happen() {
+    for plane in Plane::both().await {
+        let (_, own) = organization(&plane, "tianguis").await;
+        let tenant = tenant(&plane, &own, "tianguis-mx").await;
+        let path = format!("/v1/tenants/{tenant}");
+        let change = async |name: &str| {
+            let patch = plane.request(axum::http::Method::PATCH, &path).token(&own).key(name);
+            patch.json(&json!({"name": name})).header("if-match", "*").send().await.ok(200)
+        };
+        tokio::join!(change("Uno"), change("Dos"), change("Tres"), change("Cuatro"), change("Cinco"));
+        let now = plane.get(&path).token(&own).send().await;
+        assert_eq!((now.header("etag"), &now.ok(200)["generation"]), (Some("\"6\""), &json!(6)));
+    }
+}
+
+#[tokio::test]
 async fn tenants_of_others_are_not_there() {
     for plane in Plane::both().await {
         let (first, own) = organization(&plane, "tianguis").await;

@@ -99,7 +99,7 @@ impl Ledger {
             .map(|shard| {
                 let (commands, receiver) = mpsc::channel(MAX_WAITING);
                 let clock = clock.clone();
-                tokio::spawn(writer::run(store.clone(), shard, receiver, move || clock.now()));
+                tokio::spawn(writer::run(store.clone(), shard, receiver, writer::FEW, move || clock.now()));
                 Shard { commands, room: Arc::new(Semaphore::new(MAX_TRANSFERS_WAITING)) }
             })
             .collect();

@@ -56,7 +56,7 @@ pub struct Command {
 
 /// So many more calls are decided in less time than a transaction costs. Where fewer wait, more may come while the batch
 /// before is written; where more wait, they are decided meanwhile.
-const FEW: usize = 32;
+pub const FEW: usize = 32;
 
 /// How often a batch is tried again before its callers are told.
 const ATTEMPTS: u32 = 4;
@@ -97,7 +97,8 @@ impl Queue {
     }
 }
 
-/// Writes one shard until every sender of `commands` is gone. `clock` is the wall clock.
+/// Writes one shard until every sender of `commands` is gone. Fewer than `few` calls, [`FEW`] in a cell, wait for the batch
+/// before to be written. `clock` is the wall clock.
 ///
 /// Three take turns, so that the database is never left waiting: while one's batch is written the next is read, decided on
 /// top of it and prepared, and the callers of the one before are answered. Batches are written one after the other. That
@@ -107,6 +108,7 @@ pub async fn run<S: Store>(
     store: Arc<S>,
     shard: i32,
     commands: mpsc::Receiver<Command>,
+    few: usize,
     clock: impl Fn() -> DateTime<Utc> + Send,
 ) {
     let (store, clock) = (store.as_ref(), &clock);
@@ -130,7 +132,7 @@ pub async fn run<S: Store>(
                 Ok(Begun::behind(tx, before))
             };
             let begun = begun.await;
-            if mine.is_none() && queue.commands.len() < FEW {
+            if mine.is_none() && queue.commands.len() < few {
                 mine = Some(pen.lock().await);
             }
             let (calls, replies) = queue.batch(first);

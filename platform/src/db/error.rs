@@ -17,9 +17,13 @@ pub fn is_unique_violation(err: &DbErr) -> bool {
     matches!(sqlx_error(err), Some(SqlxError::Database(err)) if err.is_unique_violation())
 }
 
-/// The transaction was refused because others ran at the same time (serialisation failure, deadlock, SQLite busy):
-/// nothing was written, and running all of it again may succeed.
+/// The transaction was refused because others ran at the same time (serialisation failure, deadlock, SQLite busy), or
+/// refuses itself because a row is not as it read it any more: nothing was written, and running all of it again may
+/// succeed.
 pub fn is_conflict(err: &DbErr) -> bool {
+    if matches!(err, DbErr::RecordNotUpdated) {
+        return true;
+    }
     let Some(code) = code(err) else { return false };
     matches!(code.as_str(), "40001" | "40P01") || matches!(sqlite_primary(&code), Some(5 | 6))
 }
@@ -110,6 +114,11 @@ mod tests {
         let err = Wrapped(DbErr::RecordNotInserted);
         assert!(matches!(cause(&err), Some(DbErr::RecordNotInserted)));
         assert!(cause(&std::io::Error::other("no database here")).is_none());
+    }
+
+    #[test]
+    fn a_lost_compare_and_set_is_a_conflict() {
+        assert!(is_conflict(&DbErr::RecordNotUpdated) && !is_conflict(&DbErr::RecordNotInserted));
     }
 
     #[test]

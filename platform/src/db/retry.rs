@@ -13,8 +13,8 @@ const ATTEMPTS: u32 = 8;
 const FIRST_MS: f64 = 4.0;
 const LONGEST_MS: f64 = 250.0;
 
-/// Runs `unit` until it does not fail with a serialisation conflict (SQLSTATE 40001 or 40P01, SQLite busy), at most
-/// eight times, waiting a little longer and at random in between.
+/// Runs `unit` until it does not fail with a conflict (SQLSTATE 40001 or 40P01, SQLite busy, or a compare-and-set that
+/// was lost, [`DbErr::RecordNotUpdated`]), at most eight times, waiting a little longer and at random in between.
 ///
 /// `unit` must begin its own transaction and do nothing outside it. An unknown commit (connection lost) is not
 /// repeated here: the caller must look before it acts again.

@@ -375,6 +375,15 @@ impl Issuer {
         Ok(self.refresh().await?)
     }
 
+    /// Makes a new key because somebody wants one: it is published for as long as a planned one before it signs. With
+    /// `retire_old` it [takes the place](Issuer::replace_keys) of all others at once.
+    ///
+    /// # Errors
+    /// The tables failed.
+    pub async fn rotate_keys(&self, retire_old: bool) -> Result<(), IssuerError> {
+        if retire_old { self.replace_keys().await } else { self.rotate_now(self.0.rotation.announced).await }
+    }
+
     /// Makes a new key because somebody wants one: it is published for `announced` before it signs. With zero it signs
     /// at once, and who keeps our key set for longer than a moment refuses its first tokens.
     ///

@@ -81,7 +81,7 @@ impl World {
         let clock = Arc::new(AtomicI64::new(0));
         let now = clock.clone();
         let now = move || DateTime::from_timestamp_micros(now.load(Ordering::SeqCst)).unwrap();
-        tokio::spawn(writer::run(Arc::new(store.clone()), scope.shard, commands, now));
+        tokio::spawn(writer::run(Arc::new(store.clone()), scope.shard, commands, writer::FEW, now));
         let now = "2026-03-01T12:00:00Z".parse().unwrap();
         World { db, store, scope, now, writer, clock, posts: AtomicU32::new(0) }
     }

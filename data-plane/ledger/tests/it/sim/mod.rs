@@ -241,10 +241,11 @@ async fn ask(clients: Clients, call: Call, mut rng: SmallRng) {
     }
 }
 
-fn start_writer(tasks: &Tasks, store: &SimStore, clock: &Arc<AtomicI64>) -> Writer {
+/// The first process decides every batch while the one before is written, the second one waits, for few come here.
+fn start_writer(tasks: &Tasks, store: &SimStore, clock: &Arc<AtomicI64>, process: usize) -> Writer {
     let (sender, receiver) = mpsc::channel(64);
-    let (store, clock) = (Arc::new(store.clone()), clock.clone());
-    (tasks.spawn(false, writer::run(store, SHARD, receiver, move || now(&clock))), sender)
+    let (store, clock, few) = (Arc::new(store.clone()), clock.clone(), [0, writer::FEW][process]);
+    (tasks.spawn(false, writer::run(store, SHARD, receiver, few, move || now(&clock))), sender)
 }
 
 /// Kills writers and runners and moves the wall clock, for as long as somebody waits.
@@ -282,7 +283,7 @@ async fn trouble(tasks: Tasks, clients: Clients, store: SimStore, work: SimWork,
             _ => {
                 let mut writers = clients.writers.lock().unwrap();
                 tasks.kill(writers[victim].0);
-                writers[victim] = start_writer(&tasks, &store, &clients.clock);
+                writers[victim] = start_writer(&tasks, &store, &clients.clock, victim);
             }
         }
         tokio::time::sleep(Duration::from_millis(rng.random_range(1..20))).await;
@@ -345,7 +346,9 @@ fn simulate(seed: u64) -> chain::Hash {
     let provenance =
         Provenance { actor: "system:sim".into(), client: None, request_id: "r".into(), clock_offset_ms: 0 };
     let clients = Clients {
-        writers: Arc::new(Mutex::new((0..2).map(|_| start_writer(&tasks, &store, &clock)).collect())),
+        writers: Arc::new(Mutex::new(
+            (0..2).map(|process| start_writer(&tasks, &store, &clock, process)).collect(),
+        )),
         answers: Arc::default(),
         asked: Arc::default(),
         sent: Arc::default(),

@@ -16,10 +16,11 @@ use tenants::{
     id::{AccountId, TransferId},
     money::Currency,
 };
+use uuid::Uuid;
 
 use crate::{
     account::{Account, NewAccount, State},
-    hold::Hold,
+    hold::{Hold, HoldState},
     limit::{Limit, NewLimit},
     store::sql::{self, ACCOUNT, HOLD, LIMIT, TRANSFER, dialect},
     transfer::{Kind, Posted, Side},
@@ -196,6 +197,36 @@ pub async fn hold(tx: &Tx, scope: Scope, id: TransferId) -> Result<Option<Hold>,
     let values: [Value; 3] = [scope.shard.into(), scope.id.into(), id.uuid().into()];
     let row = tx.query_one_raw(statement(tx, &sql, values)).await?;
     row.as_ref().map(sql::hold).transpose()
+}
+
+/// The holds of an environment in the order of their ids, after the one of id `after`, at most `limit`; only those on the
+/// debit side of `account`, and those in `state`, if there is one.
+///
+/// # Errors
+/// As the database says.
+pub async fn list_holds(
+    tx: &Tx,
+    scope: Scope,
+    account: Option<AccountId>,
+    state: Option<HoldState>,
+    after: Option<TransferId>,
+    limit: u64,
+) -> Result<Vec<Hold>, DbErr> {
+    let after = after.map_or(Uuid::nil(), TransferId::uuid);
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut values: Vec<Value> = vec![scope.shard.into(), scope.id.into(), after.into(), limit.into()];
+    let mut sql = format!(
+        "SELECT {HOLD} FROM ledger_hold AS t WHERE t.shard_id = $1 AND t.environment_id = $2 AND t.id > $3"
+    );
+    let account = account.map(|account| ("debit_account", account.uuid().into()));
+    let state = state.map(|state| ("state", state.code().into()));
+    for (column, value) in account.into_iter().chain(state) {
+        values.push(value);
+        sql.push_str(&format!(" AND t.{column} = ${}", values.len()));
+    }
+    sql.push_str(" ORDER BY t.id LIMIT $4");
+    let rows = tx.query_all_raw(statement(tx, &sql, values)).await?;
+    rows.iter().map(sql::hold).collect()
 }
 
 /// Those of these holds that were placed, in no order, each with when it ended if it has.

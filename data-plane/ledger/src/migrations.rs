@@ -135,6 +135,7 @@ fn hold() -> Table {
         .column(timestamp_with_time_zone("placed_at"))
         .column(uuid_null("resolved_by"))
         .key(&["id"])
+        .index(&["debit_account", "id"])
         .shard_index_where(&["expires_at"], "state = 0 AND expires_at IS NOT NULL")
         .grant(Role::Ledger, &[Privilege::Select, Privilege::Insert, Privilege::Update])
         .grant(Role::Worker, &[Privilege::Select])

@@ -310,9 +310,9 @@ struct Which {
     /// Those with this telephone number; `+` is written `%2B` in a URL.
     phone: Option<String>,
     /// Those made at or after this instant.
-    created_from: Option<DateTime<Utc>>,
+    created_from_at: Option<DateTime<Utc>>,
     /// Those made before this instant.
-    created_before: Option<DateTime<Utc>>,
+    created_until_at: Option<DateTime<Utc>>,
 }
 
 /// The identifier that `TYPE:value` means in this jurisdiction.
@@ -347,8 +347,8 @@ async fn party_list(
         identifier,
         email: which.email,
         phone: which.phone,
-        created_from: which.created_from,
-        created_before: which.created_before,
+        from: which.created_from_at,
+        until: which.created_until_at,
     };
     let parties = super::list(&db, &keys, ctx.scope, &filter, which.limit.rows()).await?;
     Ok(Json(Page::of(LIST, parties, which.limit, |party| party.id).map(Wire::from)))

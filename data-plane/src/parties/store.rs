@@ -167,9 +167,9 @@ pub struct Filter {
     /// With this telephone number.
     pub phone: Option<String>,
     /// Made at or after.
-    pub created_from: Option<DateTime<Utc>>,
+    pub from: Option<DateTime<Utc>>,
     /// Made before.
-    pub created_before: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl<'a> Parties<'a> {
@@ -311,10 +311,10 @@ impl<'a> Parties<'a> {
         if let Some(phone) = &filter.phone {
             query = query.filter(Column::PhoneIndex.eq(self.key.blind(PHONE, phone)));
         }
-        if let Some(from) = filter.created_from {
+        if let Some(from) = filter.from {
             query = query.filter(Column::CreatedAt.gte(from));
         }
-        if let Some(before) = filter.created_before {
+        if let Some(before) = filter.until {
             query = query.filter(Column::CreatedAt.lt(before));
         }
         if let Some(one) = &filter.identifier {

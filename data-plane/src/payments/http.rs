@@ -414,9 +414,9 @@ struct Which {
     /// The one with this id of yours.
     external_id: Option<String>,
     /// Those made at or after this instant.
-    created_from: Option<DateTime<Utc>>,
+    created_from_at: Option<DateTime<Utc>>,
     /// Those made before this instant.
-    created_before: Option<DateTime<Utc>>,
+    created_until_at: Option<DateTime<Utc>>,
 }
 
 /// Lists payments, the oldest first.
@@ -434,8 +434,8 @@ async fn payment_list(
         external_id: which.external_id,
         account: which.account_id,
         status: which.status,
-        created_from: which.created_from,
-        created_before: which.created_before,
+        from: which.created_from_at,
+        until: which.created_until_at,
     };
     let payments = super::list(&db, ctx.scope, &filter, which.limit.rows()).await?;
     let speaker = Speaker::of(catalogue, &headers);

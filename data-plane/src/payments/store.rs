@@ -172,9 +172,9 @@ pub struct Filter {
     /// In this status.
     pub status: Option<Status>,
     /// Made at or after.
-    pub created_from: Option<DateTime<Utc>>,
+    pub from: Option<DateTime<Utc>>,
     /// Made before.
-    pub created_before: Option<DateTime<Utc>>,
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// The store of one environment's previews and payments, inside one transaction.
@@ -287,10 +287,10 @@ impl<'a> Payments<'a> {
         if let Some(status) = filter.status {
             query = query.filter(Column::Status.eq(status.name()));
         }
-        if let Some(from) = filter.created_from {
+        if let Some(from) = filter.from {
             query = query.filter(Column::CreatedAt.gte(from));
         }
-        if let Some(before) = filter.created_before {
+        if let Some(before) = filter.until {
             query = query.filter(Column::CreatedAt.lt(before));
         }
         let rows = query.order_by_asc(Column::Id).limit(limit).all(&**self.tx).await?;

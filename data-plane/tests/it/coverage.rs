@@ -153,6 +153,7 @@ async fn holds(tour: &Tour<'_>, salary: &str, savings: &str) {
         assert_eq!(tour.get(&path).await.json(), hold);
         tour.post(&format!("{path}/{end}"), json!({})).await;
     }
+    assert_eq!(tour.get("/v1/holds").await.json()["data"].as_array().unwrap().len(), 2);
 }
 
 async fn states(tour: &Tour<'_>, salary: &str, court: &str) {

@@ -201,8 +201,8 @@ async fn lists_are_filtered_and_paged() {
         assert_eq!(count("email=other@example.mx&external_id=c-0").await, 0);
         let made_at = get(&cell, &format!("/v1/parties/{}", ids[0])).await["created_at"].clone();
         let made_at = made_at.as_str().unwrap();
-        assert_eq!(count(&format!("created_before={made_at}")).await, 0);
-        assert_eq!(count(&format!("created_from={made_at}")).await, 5);
+        assert_eq!(count(&format!("created_until_at={made_at}")).await, 0);
+        assert_eq!(count(&format!("created_from_at={made_at}")).await, 5);
 
         let (mut cursor, mut seen) = (String::new(), Vec::new());
         loop {

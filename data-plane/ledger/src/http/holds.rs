@@ -6,14 +6,16 @@ use axum::{
 };
 use platform::{
     db::Db,
-    http::{Json, Path},
+    http::{Json, Path, Query},
     idempotency::KeyText,
     openapi::utoipa_axum::router::OpenApiRouter,
     operation,
+    page::{Cursor, Limit, Page},
     problem::{Problem, codes},
     token::{Access, Authorized},
 };
-use tenants::id::TransferId;
+use serde::Deserialize;
+use tenants::id::{AccountId, TransferId};
 
 use super::{
     HoldsRead, HoldsWrite,
@@ -23,6 +25,7 @@ use super::{
 };
 use crate::{
     Ledger, books,
+    hold::HoldState,
     movements::{self, Capture, Void},
     transfer::Transfer,
 };
@@ -59,6 +62,7 @@ where
             &own::LEDGER_OVERLOADED,
             &codes::STORAGE_FULL,
         ))
+        .routes(operation!(hold_list, &codes::INVALID_CURSOR))
         .routes(operation!(hold_get, &own::HOLD_NOT_FOUND))
         .routes(operation!(
             hold_capture,
@@ -122,6 +126,40 @@ async fn hold_create(
     let transfer = Transfer { reference: new.reference, key, ..hold.into() };
     let shown = |row: &_| created(ShownHold::placed(row, new.expires_at));
     post(&ledger, &ctx, id, Names::Accounts, transfer, shown).await
+}
+
+/// Which holds.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Only those on what is available to this account: on its debit side.
+    account_id: Option<AccountId>,
+    /// Only those in this status; `held` and `blocked` are the ones that set something aside.
+    status: Option<HoldState>,
+    /// How many items at most: 1 to 200.
+    #[serde(default)]
+    #[param(required = false)]
+    limit: Limit,
+    /// `next_cursor` of the page before.
+    cursor: Option<Cursor>,
+}
+
+/// Lists holds in the order of their ids, as they stand.
+#[utoipa::path(get, path = "/v1/holds", operation_id = "hold_list", tag = "holds",
+    params(ListQuery), responses((status = 200, description = "A page", body = Page<ShownHold>)))]
+async fn hold_list(
+    ctx: Authorized<HoldsRead>,
+    State(db): State<Db>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<ShownHold>>, Problem> {
+    const LIST: &str = "holds";
+    let after = query.cursor.map(|cursor| cursor.key(LIST)).transpose()?;
+    let tx = db.begin_read(ctx.scope).await?;
+    let rows =
+        books::list_holds(&tx, ctx.scope, query.account_id, query.status, after, query.limit.rows()).await?;
+    tx.commit().await?;
+    Ok(Json(Page::of(LIST, rows, query.limit, |hold| hold.id).map(ShownHold::from)))
 }
 
 /// Reads a hold.

@@ -127,6 +127,57 @@ async fn a_void_releases_all_and_ends_the_hold() {
 }
 
 #[tokio::test]
+async fn holds_are_listed_by_account_and_status() {
+    for bank in Bank::both().await {
+        bank.fund(ANA, 1_000).await;
+        bank.fund(BETO, 1_000).await;
+        let mut placed = Vec::new();
+        for (number, amount) in [100, 200, 300].into_iter().enumerate() {
+            placed.push(bank.place(&format!("night-{number}"), &hold(amount)).await);
+        }
+        let back = json!({
+            "debit_account_id": account(BETO), "credit_account_id": account(ANA), "amount": pesos(50),
+        });
+        bank.place("back", &back).await;
+        bank.send(&format!("{}/voids", placed[0]), "no-show", &json!({})).await.ok(201);
+        let amounts = async |query: &str| {
+            let page = bank.read(&format!("/v1/holds?{query}")).await;
+            let amount = |one: &Value| one["amount"]["amount"].as_i64().unwrap();
+            let mut amounts: Vec<_> = page["data"].as_array().unwrap().iter().map(amount).collect();
+            amounts.sort_unstable();
+            amounts
+        };
+        let ana = format!("account_id={}", account(ANA));
+        assert_eq!(amounts("").await, [50, 100, 200, 300]);
+        assert_eq!(amounts(&ana).await, [100, 200, 300], "what is set aside for Ana is not what she holds");
+        assert_eq!(amounts(&format!("{ana}&status=held")).await, [200, 300]);
+        assert_eq!(amounts("status=voided").await, [100]);
+        assert!(amounts(&format!("account_id={}", account(4711))).await.is_empty());
+
+        let mut seen = Vec::new();
+        let mut page = bank.read(&format!("/v1/holds?{ana}&limit=2")).await;
+        while let Some(cursor) = page["next_cursor"].as_str() {
+            seen.extend(page["data"].as_array().unwrap().clone());
+            page = bank.read(&format!("/v1/holds?{ana}&limit=2&cursor={cursor}")).await;
+        }
+        seen.extend(page["data"].as_array().unwrap().clone());
+        let whole = bank.read(&format!("/v1/holds?{ana}")).await;
+        assert_eq!((seen.len(), &json!(seen)), (3, &whole["data"]), "page by page as at once");
+        for one in seen {
+            assert_eq!(bank.read(&format!("/v1/holds/{}", one["id"].as_str().unwrap())).await, one);
+        }
+
+        let get = async |query: &str, token: &str| {
+            bank.get(&format!("/v1/holds?{query}")).token(token).send().await
+        };
+        get("status=lost", &bank.token).await.is_problem("invalid_parameter", "no such status");
+        get("cursor=4711", &bank.token).await.is_problem("invalid_cursor", "no cursor");
+        let elsewhere = get("", &bank.token_of(2).await).await.ok(200);
+        assert_eq!(elsewhere["data"], json!([]), "another environment's");
+    }
+}
+
+#[tokio::test]
 async fn of_many_ends_at_once_one_is_the_end() {
     for bank in Bank::both().await {
         bank.fund(ANA, 1_000).await;

@@ -299,7 +299,10 @@ async fn payments_are_listed_by_page_and_filter_and_only_to_their_tenant() {
         assert_eq!(count(&format!("account_id={}", two.cash["id"].as_str().unwrap())).await, 0);
         let first = cell.read(&paths[0]).await["created_at"].as_str().unwrap().to_owned();
         assert_eq!(
-            (count(&format!("created_before={first}")).await, count(&format!("created_from={first}")).await),
+            (
+                count(&format!("created_until_at={first}")).await,
+                count(&format!("created_from_at={first}")).await
+            ),
             (0, 4)
         );
         let (mut cursor, mut seen) = (String::new(), Vec::new());

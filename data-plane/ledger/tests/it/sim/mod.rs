@@ -325,7 +325,7 @@ fn simulate(seed: u64) -> chain::Hash {
     // Seeds differ in what they have much of, so that what takes two rare things at once is found too ("Swarm testing",
     // Groce et al., ISSTA 2012).
     let often = |rng: &mut SmallRng| {
-        let most = if rng.random_bool(0.3) { 400 } else { 100 };
+        let most = if rng.random() { 400 } else { 100 };
         rng.random_range(0..most)
     };
     let faults = Faults {

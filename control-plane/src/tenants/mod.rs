@@ -172,8 +172,8 @@ pub async fn update(
 /// Moves a tenant's state, for this reason, in the caller's transaction.
 ///
 /// # Errors
-/// [`Error::NotFound`]; [`Error::State`] if the state does not lead there; [`DbErr::RecordNotUpdated`] if it led elsewhere
-/// meanwhile; the database's.
+/// [`Error::NotFound`]; [`Error::State`] if the state does not lead there; [`DbErr::RecordNotUpdated`] if somebody changed
+/// the tenant meanwhile; the database's.
 pub async fn move_in_tx(
     tx: &Tx,
     ctx: &Ctx,
